@@ -1,0 +1,123 @@
+"""Structure: the atoms of a model as arrays, and selection from them.
+
+A :class:`Structure` is data. Reading and writing live in ``io.structures``,
+measurements in ``geometry``, matching of two models in ``matching``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms of one model, one entry per atom in file order.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n_atoms, 3), Å.
+    element
+        Element symbols in upper case ("C", "ZN"), shape (n_atoms,).
+    atom_name
+        Names as in the file ("CA", "O5'"), shape (n_atoms,).
+    residue_name, residue_number, insertion_code
+        Residue identity, shape (n_atoms,); insertion code "" where there is none.
+    chain
+        Author chain name, or the segment name where the file has no chain names.
+    occupancy, b_factor
+        Shape (n_atoms,); B-factors in Å².
+    is_hetero
+        True for HETATM records, shape (n_atoms,).
+    name
+        What the model is called in messages, usually the file's name.
+    notes
+        Sentences about choices made while reading (alternative locations, chain names).
+    template
+        Opaque object of ``io.structures`` that keeps what arrays do not
+        (entities, cell, header), or None. Dropped by :meth:`select`.
+    """
+
+    coords: NDArray[np.float64]
+    element: NDArray[np.str_]
+    atom_name: NDArray[np.str_]
+    residue_name: NDArray[np.str_]
+    residue_number: NDArray[np.int64]
+    insertion_code: NDArray[np.str_]
+    chain: NDArray[np.str_]
+    occupancy: NDArray[np.float64]
+    b_factor: NDArray[np.float64]
+    is_hetero: NDArray[np.bool_]
+    name: str = "model"
+    notes: tuple[str, ...] = ()
+    template: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        n_atoms = len(self.coords)
+        if self.coords.shape != (n_atoms, 3):
+            raise InputError(f"{self.name}: coordinates have shape {self.coords.shape}, expected (n_atoms, 3)")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray) and len(value) != n_atoms:
+                raise InputError(f"{self.name}: {item.name} has {len(value)} entries for {n_atoms} atoms")
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.coords)
+
+    @property
+    def residue_index(self) -> NDArray[np.int64]:
+        """Index of each atom's residue, counted from 0 in file order, shape (n_atoms,)."""
+        if self.n_atoms == 0:
+            return np.zeros(0, dtype=np.int64)
+        new = np.zeros(self.n_atoms, dtype=bool)
+        for column in (self.chain, self.residue_number, self.insertion_code, self.residue_name):
+            new[1:] |= column[1:] != column[:-1]
+        return np.cumsum(new)
+
+    @property
+    def n_residues(self) -> int:
+        """Number of residues."""
+        return int(self.residue_index[-1]) + 1 if self.n_atoms else 0
+
+    @property
+    def is_ca(self) -> NDArray[np.bool_]:
+        """True for the CA carbon of an amino acid (never for calcium), shape (n_atoms,)."""
+        return (self.atom_name == "CA") & (self.element == "C")
+
+    def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Structure:
+        """Return the atoms of a boolean mask or an index array, in that order."""
+        columns = {
+            item.name: getattr(self, item.name)[mask]
+            for item in fields(self)
+            if isinstance(getattr(self, item.name), np.ndarray)
+        }
+        return replace(self, **columns, template=None)
+
+    def with_coords(self, coords: NDArray[np.float64]) -> Structure:
+        """Return the same atoms at other positions, shape (n_atoms, 3), Å."""
+        return replace(self, coords=np.array(coords, dtype=np.float64))
+
+    def ca_trace(self) -> Structure:
+        """Return the CA atoms, one per residue.
+
+        Raises
+        ------
+        InputError
+            If the model has no CA atom.
+        """
+        indices = np.flatnonzero(self.is_ca)
+        if len(indices) == 0:
+            raise InputError(
+                f"{self.name}: no CA atom found among {self.n_atoms} atoms; bayesflex fits the CA trace of a protein. "
+                "Give a model that contains protein chains."
+            )
+        _, first = np.unique(self.residue_index[indices], return_index=True)
+        return self.select(indices[first])
