@@ -1,0 +1,29 @@
+"""Fixtures shared by the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real structures and maps; skips where it is absent, fails where CI requires it."""
+    path = Path(os.environ.get("BAYESFLEX_DATA", _DEFAULT_DATA))
+    if not (path / "README.md").is_file():
+        reason = f"reference data not found at {path} (set BAYESFLEX_DATA to its folder)"
+        if os.environ.get("BAYESFLEX_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed, new for each test."""
+    return np.random.default_rng(20211)
