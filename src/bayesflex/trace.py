@@ -205,9 +205,7 @@ def load_trace(path: Path) -> Trace:
     try:
         data = import_arviz().from_netcdf(str(path), engine="h5netcdf")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a netCDF file, expected a trace (trace.nc) that a fit wrote ({error})"
-        ) from error
+        raise InputError(f"{path}: not netCDF ({error}); expected a trace (trace.nc) that a fit wrote") from error
     try:
         statistics = {str(name): values.to_numpy() for name, values in data.sample_stats.data_vars.items()}
         return Trace(
