@@ -1,0 +1,213 @@
+"""Momentum distributions: how heavy each direction of the flat vector is.
+
+A mass matrix M shapes how fast a chain moves and never what it samples. It has
+nothing to do with the masses of atoms. With the inverse mass close to the
+covariance of the target, all directions move at the same pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.random import Generator
+from scipy.linalg import solve_triangular
+
+from bayesflex.errors import ConfigError
+from bayesflex.protocols import Array
+
+
+class Mass(Protocol):
+    """A zero-mean Gaussian over momenta p, shape (n_dim,), with covariance M."""
+
+    @property
+    def n_dim(self) -> int:
+        """Length of the momenta."""
+        ...
+
+    def draw(self, rng: Generator) -> Array:
+        """Return a new p ~ N(0, M), shape (n_dim,)."""
+        ...
+
+    def velocity(self, momentum: Array, out: Array | None = None) -> Array:
+        """Return M⁻¹ p, shape (n_dim,); in ``out`` where given, which must not overlap the momentum."""
+        ...
+
+    def kinetic(self, momentum: Array) -> float:
+        """Return ½ pᵀ M⁻¹ p, in nats."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalMass:
+    """Independent momenta.
+
+    Parameters
+    ----------
+    mass
+        Diagonal of M, shape (n_dim,), positive.
+
+    Raises
+    ------
+    ConfigError
+        If the array has another shape or an element is not positive and finite.
+    """
+
+    mass: Array
+    _inverse: Array = field(init=False, repr=False)
+    _root: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        mass = np.array(self.mass, dtype=np.float64)
+        if mass.ndim != 1 or mass.size == 0:
+            raise ConfigError(
+                f"mass: expected a diagonal of shape (n_dim,), got {mass.shape}; "
+                "for one value in every direction use DiagonalMass.uniform"
+            )
+        if not (np.isfinite(mass) & (mass > 0.0)).all():
+            raise ConfigError(f"mass: expected positive finite values, got a smallest one of {mass.min()}")
+        object.__setattr__(self, "mass", mass)
+        object.__setattr__(self, "_inverse", 1.0 / mass)
+        object.__setattr__(self, "_root", np.sqrt(mass))
+
+    @classmethod
+    def uniform(cls, n_dim: int, mass: float = 1.0) -> DiagonalMass:
+        """Return the same mass in each of ``n_dim`` directions."""
+        return cls(np.full(n_dim, mass, dtype=np.float64))
+
+    @property
+    def n_dim(self) -> int:
+        """Length of the momenta."""
+        return self.mass.size
+
+    def draw(self, rng: Generator) -> Array:
+        """Return a new p ~ N(0, M), shape (n_dim,)."""
+        momentum = rng.standard_normal(self.n_dim)
+        momentum *= self._root
+        return momentum
+
+    def velocity(self, momentum: Array, out: Array | None = None) -> Array:
+        """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
+        return np.multiply(momentum, self._inverse, out=out)
+
+    def kinetic(self, momentum: Array) -> float:
+        """Return ½ pᵀ M⁻¹ p, in nats."""
+        return _half_dot(momentum, self.velocity(momentum))
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMass:
+    """Correlated momenta of a block small enough for a full matrix.
+
+    Parameters
+    ----------
+    inverse_mass
+        M⁻¹, shape (n_dim, n_dim), symmetric and positive definite: the (estimated) covariance of the
+        positions.
+
+    Raises
+    ------
+    ConfigError
+        If the matrix is not square, not symmetric, or not positive definite.
+    """
+
+    inverse_mass: Array
+    _factor: Array = field(init=False, repr=False)  # lower triangular L with L Lᵀ = M⁻¹
+
+    def __post_init__(self) -> None:
+        inverse_mass = np.array(self.inverse_mass, dtype=np.float64, order="C")
+        if inverse_mass.ndim != 2 or inverse_mass.shape[0] != inverse_mass.shape[1] or inverse_mass.size == 0:
+            raise ConfigError(f"inverse_mass: expected a matrix of shape (n_dim, n_dim), got {inverse_mass.shape}")
+        if not np.isfinite(inverse_mass).all():
+            raise ConfigError("inverse_mass: expected finite elements, got NaN or infinity")
+        if not np.allclose(inverse_mass, inverse_mass.T, rtol=1e-8, atol=1e-12 * np.abs(inverse_mass).max()):
+            raise ConfigError("inverse_mass: expected a symmetric matrix; symmetrise it as (C + C.T) / 2")
+        try:
+            factor = np.linalg.cholesky(inverse_mass)
+        except np.linalg.LinAlgError:
+            raise ConfigError(
+                "inverse_mass: expected a positive definite matrix; add a small multiple of the identity, "
+                "or estimate the covariance from more draws than dimensions"
+            ) from None
+        object.__setattr__(self, "inverse_mass", inverse_mass)
+        object.__setattr__(self, "_factor", factor)
+
+    @property
+    def n_dim(self) -> int:
+        """Length of the momenta."""
+        return len(self.inverse_mass)
+
+    def draw(self, rng: Generator) -> Array:
+        """Return a new p ~ N(0, M), shape (n_dim,): p = L⁻ᵀ ξ, so that Cov(p) = (L Lᵀ)⁻¹ = M."""
+        standard = rng.standard_normal(self.n_dim)
+        momentum: Array = solve_triangular(self._factor, standard, lower=True, trans="T", check_finite=False)
+        return momentum
+
+    def velocity(self, momentum: Array, out: Array | None = None) -> Array:
+        """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
+        return np.dot(self.inverse_mass, momentum, out=out)
+
+    def kinetic(self, momentum: Array) -> float:
+        """Return ½ pᵀ M⁻¹ p, in nats."""
+        return _half_dot(momentum, self.velocity(momentum))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMass:
+    """Independent blocks, each with its own momentum distribution: mode amplitudes, displacements, rigid part.
+
+    Parameters
+    ----------
+    blocks
+        Pairs of (slice of the flat vector, mass of that block). The slices follow one another from 0 to
+        n_dim without a gap.
+
+    Raises
+    ------
+    ConfigError
+        If the slices leave a gap or overlap, or a block's mass has another length than its slice.
+    """
+
+    blocks: Sequence[tuple[slice, Mass]]
+
+    def __post_init__(self) -> None:
+        blocks = tuple(self.blocks)
+        if not blocks:
+            raise ConfigError("blocks: expected at least one pair of (slice, mass), got none")
+        end = 0
+        for part, mass in blocks:
+            if part.start != end or part.step not in (None, 1) or part.stop != end + mass.n_dim:
+                raise ConfigError(
+                    f"blocks: expected slice({end}, {end + mass.n_dim}) for the next block of {mass.n_dim} "
+                    f"dimensions, got {part}; list the blocks in order, without gaps"
+                )
+            end = part.stop
+        object.__setattr__(self, "blocks", blocks)
+
+    @property
+    def n_dim(self) -> int:
+        """Length of the momenta."""
+        return sum(mass.n_dim for _, mass in self.blocks)
+
+    def draw(self, rng: Generator) -> Array:
+        """Return a new p ~ N(0, M), shape (n_dim,)."""
+        return np.concatenate([mass.draw(rng) for _, mass in self.blocks])
+
+    def velocity(self, momentum: Array, out: Array | None = None) -> Array:
+        """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
+        velocity = np.empty(self.n_dim) if out is None else out
+        for part, mass in self.blocks:
+            mass.velocity(momentum[part], out=velocity[part])
+        return velocity
+
+    def kinetic(self, momentum: Array) -> float:
+        """Return ½ pᵀ M⁻¹ p, in nats."""
+        return sum(mass.kinetic(momentum[part]) for part, mass in self.blocks)
+
+
+def _half_dot(momentum: Array, velocity: Array) -> float:
+    # NumPy's own pairwise sum: BLAS splits long dot products by its number of threads, which would make
+    # the last bits of a chain depend on the machine's load settings.
+    return 0.5 * float(np.add.reduce(momentum * velocity))
