@@ -1,0 +1,299 @@
+"""Reading and writing density maps: MRC and CCP4 files, plain or gzipped.
+
+The values come as (nz, ny, nx) whatever the order of axes in the file, and go back into that order. The header's
+own statistics are not believed. What a header means is in ``io.mrc_header``.
+
+The ``mrcfile`` package supplies the layout of the header, but not the reading: files without identifier, and those
+whose axes are permuted, would each need a second path.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.density_map import DensityMap
+from bayesflex.errors import InputError
+from bayesflex.io.atomic import atomic_path
+from bayesflex.io.mrc_header import (
+    HEADER_SIZE,
+    MapHeader,
+    chimerax_file_type,
+    chimerax_origin,
+    new_header,
+    parse_header,
+    place,
+    placed_header,
+)
+
+#: Types of the values by mode. Mode 0 may also be unsigned: see ``MapHeader.has_unsigned_bytes``.
+_TYPE_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_OTHER_MODES = {3: "a Fourier transform of integers", 4: "a Fourier transform", 101: "packed 4-bit integers"}
+
+#: Bytes after the last value that are let pass: padding to a disk block. More contradicts the header.
+_PADDING = 4096
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_map(path: str | Path, *, voxel: float | None = None, origin: str | None = None) -> DensityMap:
+    """Read a density map.
+
+    Parameters
+    ----------
+    path
+        MRC or CCP4 file, also gzipped: modes 0, 1, 2, 6, 12, either byte order, any order of axes.
+    voxel
+        Edge length of a voxel (Å) along each axis, instead of the header's (cell over intervals).
+    origin
+        Where voxel (0, 0, 0) is put: "origin" or "nstart" for that field of the header, or "x,y,z" in Å. By default
+        ORIGIN where one of its components reaches half a voxel or NSTART is all zero, else NSTART.
+
+    Returns
+    -------
+    DensityMap
+        Values as float32. Its notes say what was assumed.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no map, holds no usable values, has a cell that is not orthogonal or a voxel
+        size that is not positive and finite, or ``voxel`` or ``origin`` make no sense.
+    """
+    path = Path(path)
+    content = _read_bytes(path)
+    header, notes = _read_header(path, content)
+    voxel_size = _voxel_size(path, header, voxel)
+    position, other_origins, placement_notes = _place(path, header, voxel_size, origin)
+    values, value_notes, extended = _read_values(path, header, content)
+    _check_values(path, values)
+    return DensityMap(
+        values=values,
+        voxel_size=voxel_size,
+        origin=position,
+        name=path.name,
+        notes=notes + value_notes + placement_notes,
+        header=replace(header, extended=extended),
+        other_origins=other_origins,
+    )
+
+
+def write_map(density: DensityMap, path: str | Path) -> None:
+    """Write a density map as float32 (mode 2), gzipped where the name ends in .gz.
+
+    A map on the grid of the file it was read from keeps that file's order of axes, byte order, cell, NSTART, ORIGIN,
+    labels, space group and extended header; one on a new grid gets a new header. Either way the file lies at
+    ``density.origin`` in ChimeraX's reading of the header: an ORIGIN of rounding errors that would win there over
+    NSTART is set to zero.
+
+    Parameters
+    ----------
+    density
+        The map.
+    path
+        Where to write.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or cannot hold the map's origin (see ``io.mrc_header.placed_header``).
+    """
+    path = Path(path)
+    header = density.header
+    if not (isinstance(header, MapHeader) and header.shape_xyz == density.shape_xyz):
+        header = new_header(density.shape_xyz)
+    header = placed_header(header, density.voxel_size, density.origin, path.name)
+    values = density.values.astype(header.byte_order + "f4")
+    fields = header.fields
+    fields["dmin"], fields["dmax"] = values.min(), values.max()
+    fields["dmean"], fields["rms"] = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+    stored = values.transpose(_storage_axes(header))  # sections, rows, columns
+    content = fields.tobytes() + header.extended + stored.tobytes()
+    with atomic_path(path) as temporary:
+        # A fixed time stamp: the same map gives the same bytes.
+        temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def describe_map(density: DensityMap) -> list[tuple[str, str]]:
+    """Return what there is to say about a map, as rows of label and value."""
+    values = density.values
+    nx, ny, nz = density.shape_xyz
+    mean, sd = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+    rows = [
+        ("map", density.name),
+        ("grid (x, y, z)", f"{nx} × {ny} × {nz} voxels"),
+        ("voxel size", f"{_triple(density.voxel_size)} Å"),
+        ("box", f"{_triple(density.box_size)} Å"),
+        ("origin", f"{_triple(density.origin)} Å"),
+        ("end", f"{_triple(density.origin + density.box_size - density.voxel_size)} Å"),
+        ("values", f"{values.min():.4g} to {values.max():.4g}, mean {mean:.4g}, SD {sd:.4g}"),
+    ]
+    header = density.header
+    if isinstance(header, MapHeader):
+        rows += [
+            ("mode", f"{header.mode} ({_value_type(header).name})"),
+            ("axes of columns, rows, sections", ", ".join("xyz"[axis] for axis in header.axes)),
+            ("NSTART (x, y, z)", _triple(header.start)),
+            ("ORIGIN (x, y, z)", f"{_triple(header.origin)} Å"),
+            ("space group", str(int(header.fields["ispg"]))),
+            *(("label", label) for label in header.labels),
+        ]
+    return rows + [("note", note) for note in density.notes]
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path}: expected a map (MRC or CCP4 file), got a folder. Give the file in it.")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Expected a map (MRC or CCP4); check the name.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}). Check its permissions.") from error
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: expected a gzipped map, but it cannot be unpacked ({error}). It may be cut short: fetch it again."
+        ) from error
+
+
+def _read_header(path: Path, content: bytes) -> tuple[MapHeader, tuple[str, ...]]:
+    """Return the header and notes on it, of a file whose header can be that of a map."""
+    if not content:
+        raise InputError(f"{path}: expected a map (MRC or CCP4), got an empty file. Fetch or compute it again.")
+    if len(content) < HEADER_SIZE:
+        raise InputError(
+            f"{path}: not a map: expected a header of {HEADER_SIZE} bytes, got a file of {len(content)}. "
+            "Give an MRC or CCP4 file."
+        )
+    header, notes = parse_header(content[:HEADER_SIZE], chimerax_file_type(path.name))
+    if header is None:
+        raise InputError(
+            f"{path}: not a map: expected the header of an MRC or CCP4 file, got one that begins with "
+            f"{content[:16]!r}, which is no grid size in either byte order. Give a map as the second argument."
+        )
+    if min(header.size) == 0:
+        raise InputError(f"{path}: empty map: its grid has {header.size} voxels along columns, rows, sections.")
+    if header.mode not in _TYPE_OF_MODE:
+        meaning = f" ({_OTHER_MODES[header.mode]})" if header.mode in _OTHER_MODES else ""
+        raise InputError(
+            f"{path}: expected map values of mode 0, 1, 2, 6 or 12, got mode {header.mode}{meaning}. "
+            "Convert the map to mode 2 (32-bit reals) with the program that wrote it, or check that it is a map."
+        )
+    if not header.is_orthogonal:
+        raise InputError(
+            f"{path}: expected orthogonal axes, got cell angles {_triple(header.angles)} degrees. "
+            "Resample the map onto an orthogonal grid first (in ChimeraX: volume resample)."
+        )
+    return header, notes
+
+
+def _voxel_size(path: Path, header: MapHeader, voxel: float | None) -> NDArray[np.float64]:
+    if voxel is not None:
+        if not (np.isfinite(voxel) and voxel > 0):
+            raise InputError(f"{path}: expected a positive, finite voxel size in Å from --voxel, got {voxel}.")
+        return np.full(3, float(voxel))
+    voxel_size = header.voxel_size
+    if not (np.all(np.isfinite(voxel_size)) and np.all(voxel_size > 0)):
+        raise InputError(
+            f"{path}: expected a positive, finite voxel size, got cell {_triple(header.cell)} Å over "
+            f"{_triple(header.intervals)} intervals in the header. Give the voxel size in Å with --voxel."
+        )
+    return voxel_size
+
+
+def _place(
+    path: Path, header: MapHeader, voxel_size: NDArray[np.float64], origin: str | None
+) -> tuple[NDArray[np.float64], tuple[tuple[str, tuple[float, float, float]], ...], tuple[str, ...]]:
+    """Return the origin, the places not chosen, and notes."""
+    choice = origin.strip().lower() if origin is not None else None
+    if choice in (None, "origin", "nstart"):
+        placement = place(header, voxel_size, choice)
+        position, others, notes = placement.origin, placement.other_origins, placement.notes
+    else:
+        position, others = _parse_origin(path, choice), ()
+        notes = (f"placed at {_triple(position)} Å as asked",)
+    shown = chimerax_origin(header, voxel_size, header.file_type)
+    if np.any(np.abs(shown - position) >= 0.5 * voxel_size):
+        notes += (
+            f"ChimeraX shows this file at {_triple(shown)} Å instead; maps written by bayesflex overlay the model",
+        )
+    return position, others, notes
+
+
+def _parse_origin(path: Path, text: str) -> NDArray[np.float64]:
+    try:
+        position = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        position = np.empty(0)
+    if position.shape != (3,) or not np.all(np.isfinite(position)):
+        raise InputError(f"{path}: expected --origin to be 'origin', 'nstart' or 'x,y,z' in Å, got {text!r}.")
+    return position
+
+
+def _value_type(header: MapHeader) -> np.dtype[Any]:
+    code = "u1" if header.mode == 0 and header.has_unsigned_bytes else _TYPE_OF_MODE[header.mode]
+    return np.dtype(code).newbyteorder(header.byte_order)
+
+
+def _read_values(path: Path, header: MapHeader, content: bytes) -> tuple[NDArray[np.float32], tuple[str, ...], bytes]:
+    """Return values (nz, ny, nx), notes, and the extended header."""
+    value_type = _value_type(header)
+    columns, rows, sections = header.size
+    n_bytes = columns * rows * sections * value_type.itemsize
+    n_extended = header.n_extended
+    notes: tuple[str, ...] = ()
+    if n_extended and HEADER_SIZE + n_bytes == len(content):
+        # As in EMD-1042 and others of its time.
+        notes += (f"the extended header of {n_extended} bytes that the header announces is missing",)
+        n_extended = 0
+    excess = len(content) - HEADER_SIZE - n_extended - n_bytes
+    if n_extended < 0 or excess < 0 or excess > _PADDING:
+        raise InputError(
+            f"{path}: expected {HEADER_SIZE + n_extended + n_bytes} bytes for {columns} × {rows} × {sections} values of "
+            f"mode {header.mode} with {n_extended} bytes of extended header, got {len(content)}. "
+            "The file is cut short or is not a map: fetch or compute it again."
+        )
+    if excess:
+        notes += (f"{excess} bytes after the last value are ignored",)
+    if header.mode == 0:
+        notes += (f"mode 0 read as {'unsigned' if header.has_unsigned_bytes else 'signed'} bytes",)
+    start = HEADER_SIZE + n_extended
+    stored = np.frombuffer(content, value_type, n_bytes // value_type.itemsize, start).reshape(sections, rows, columns)
+    values = np.ascontiguousarray(stored.transpose(np.argsort(_storage_axes(header))), dtype=np.float32)
+    return values, notes, content[HEADER_SIZE:start]
+
+
+def _storage_axes(header: MapHeader) -> tuple[int, int, int]:
+    """Return the axes of (nz, ny, nx) that lie along sections, rows and columns."""
+    column, row, section = header.axes
+    return 2 - section, 2 - row, 2 - column
+
+
+def _check_values(path: Path, values: NDArray[np.float32]) -> None:
+    bad = ~np.isfinite(values)
+    n_bad = int(np.count_nonzero(bad))
+    if n_bad:
+        z, y, x = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        raise InputError(
+            f"{path}: expected finite values, got {n_bad} of {values.size} that are NaN or infinite, the first at voxel "
+            f"(x, y, z) = ({x}, {y}, {z}). Repair the map in the program that wrote it."
+        )
+    if values.min() == values.max():
+        raise InputError(
+            f"{path}: expected a map with some contrast, got a constant one: all {values.size} values are "
+            f"{values.flat[0]:g}. Check how it was made."
+        )
+
+
+def _triple(values: NDArray[Any]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values.tolist()) + ")"
