@@ -42,6 +42,9 @@ class Structure:
     template
         Opaque object of ``io.structures`` that keeps what arrays do not
         (entities, cell, header), or None. Dropped by :meth:`select`.
+    is_ligand
+        True for hetero residues outside every polymer (ligands, ions, waters), shape (n_atoms,);
+        None where the source does not tell.
     """
 
     coords: NDArray[np.float64]
@@ -57,6 +60,7 @@ class Structure:
     name: str = "model"
     notes: tuple[str, ...] = ()
     template: Any = field(default=None, repr=False)
+    is_ligand: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n_atoms = len(self.coords)
@@ -89,8 +93,9 @@ class Structure:
 
     @property
     def is_ca(self) -> NDArray[np.bool_]:
-        """True for the CA carbon of an amino acid (never for calcium), shape (n_atoms,)."""
-        return (self.atom_name == "CA") & (self.element == "C")
+        """True for the CA carbon of a chain's amino acid (never for calcium or in a ligand), shape (n_atoms,)."""
+        is_ca: NDArray[np.bool_] = (self.atom_name == "CA") & (self.element == "C")
+        return is_ca if self.is_ligand is None else is_ca & ~self.is_ligand
 
     def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Structure:
         """Return the atoms of a boolean mask or an index array, in that order."""
