@@ -1,0 +1,112 @@
+"""Posterior: the one place where energies become log densities.
+
+``log P(theta) = log L(rho | r) - U(r) / (k_B T) + log p(centroid) + log p(theta)`` with r = r(theta)
+(eq. 1, 2 and 5 of Vuillemot and Jonic). Energies are in kcal/mol and low is good, log densities in nats and high is
+good; the sign and k_B T meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.deformation import Deformation
+from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood
+
+Array = NDArray[np.float64]
+
+
+class PosteriorDetails(NamedTuple):
+    """What a log density is made of, at one position."""
+
+    coords: Array  # (n, 3), Å
+    log_likelihood: float  # nats
+    energy: float  # kcal/mol
+
+
+class Posterior:
+    """Log posterior density of the unknowns of a deformation; callable as a sampling target.
+
+    Parameters
+    ----------
+    likelihood
+        log L of the coordinates, or None for the prior alone.
+    terms
+        Energy terms, whose sum is U.
+    deformation
+        Unknowns to coordinates.
+    thermal_energy
+        k_B T, kcal/mol.
+    centre, centre_sd
+        The centroid of the coordinates is N(centre, centre_sd²) per direction, Å: U does not change when
+        everything moves as one, and a weak hold makes the prior a distribution.
+    """
+
+    def __init__(
+        self,
+        likelihood: Likelihood | None,
+        terms: Sequence[EnergyTerm],
+        deformation: Deformation,
+        thermal_energy: float,
+        centre: Array,
+        centre_sd: float,
+    ) -> None:
+        self.likelihood = likelihood
+        self.terms = tuple(terms)
+        self.deformation = deformation
+        self.thermal_energy = thermal_energy
+        self.centre = np.asarray(centre, dtype=np.float64)
+        self.centre_sd = centre_sd
+
+    def clone(self) -> Posterior:
+        """Return one that shares the constants and owns its workspaces, for use in another thread."""
+        return Posterior(
+            None if self.likelihood is None else self.likelihood.clone(),
+            [term.clone() for term in self.terms],
+            self.deformation,
+            self.thermal_energy,
+            self.centre,
+            self.centre_sd,
+        )
+
+    def __call__(self, theta: Array) -> Evaluation:
+        """Evaluate the log density and its gradient at a flat vector, shape (n_dim,).
+
+        Never raises on non-finite input: the log density is then -inf. ``details`` holds
+        :class:`PosteriorDetails`.
+        """
+        coords = self.deformation.coordinates(theta)
+        log_density, gradient, details = self._of_coordinates(coords)
+        log_density += self.deformation.log_density(theta)
+        if not math.isfinite(log_density):
+            return Evaluation(-math.inf, np.zeros_like(theta), details)
+        return Evaluation(log_density, self.deformation.pull_back(theta, coords, gradient), details)
+
+    def of_coordinates(self, coords: Array) -> tuple[float, Array]:
+        """Return log P(r) and its gradient, (n, 3) in nats/Å, without the deformation's part."""
+        log_density, gradient, _ = self._of_coordinates(np.ascontiguousarray(coords, dtype=np.float64))
+        return log_density, gradient
+
+    def _of_coordinates(self, coords: Array) -> tuple[float, Array, PosteriorDetails]:
+        gradient = np.zeros_like(coords)
+        energy = 0.0
+        for term in self.terms:
+            energy += term.add_to(coords, gradient)
+        gradient *= -1.0 / self.thermal_energy
+        log_density = -energy / self.thermal_energy
+
+        shift = coords.mean(axis=0) - self.centre
+        log_density -= 0.5 * float(shift @ shift) / self.centre_sd**2
+        gradient -= shift / (self.centre_sd**2 * len(coords))
+
+        log_likelihood = 0.0
+        # An infinite energy settles it: the likelihood is not asked.
+        if self.likelihood is not None and math.isfinite(log_density):
+            log_likelihood, likelihood_gradient = self.likelihood.log_likelihood_and_gradient(coords)
+            log_density += log_likelihood
+            gradient += likelihood_gradient
+        return log_density, gradient, PosteriorDetails(coords, log_likelihood, energy)
