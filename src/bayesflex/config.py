@@ -1,59 +1,334 @@
 """FitConfig: every setting of a fit, checked once when made.
 
-Settings come from defaults, a TOML file and command-line flags, in that order.
+Settings come from defaults, a TOML file and command-line flags, later ones winning (:func:`load_config`). What a
+setting means, what it may be and where the help shows it stands beside it in :class:`FitConfig`; the command line and
+the reference page are made from that. Not to be confused with the inputs (model, map, mask), which are arguments.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from bayesflex.errors import ConfigError
+from bayesflex.settings import about, checked, not_negative, positive, wrong
 
 #: Mode numbers are counted as the field does: 1-6 move the whole, the first internal one is 7.
 FIRST_MODE = 7
 
+#: Tables of a saved configuration that describe a run and set nothing.
+_RECORDS = ("input", "provenance")
+
+#: More modes than anyone wants, so that a slip of the finger does not fill the memory.
+_MOST_MODES = 10_000
+
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of one fit. Lengths in Å, energies in kcal/mol, temperature in K."""
+    """Settings of one fit. Lengths in Å, energies in kcal/mol, temperature in K.
 
-    resolution: float
+    Each field's meaning and range stand in its metadata, see ``settings``.
+
+    Raises
+    ------
+    ConfigError
+        If a value has the wrong type or lies outside its range.
+    """
+
+    resolution: float = field(metadata=positive("Resolution of the map, Å."))
+
     # What moves
-    deformation: str = "combined"  # local, global, combined
-    modes: tuple[int, ...] = tuple(range(FIRST_MODE, FIRST_MODE + 10))
-    rigid: bool = False
+    deformation: str = field(
+        default="combined",
+        metadata=about(
+            "What moves: every CA by itself (local), normal modes (global), or both (combined).",
+            choices=("local", "global", "combined"),
+        ),
+    )
+    modes: tuple[int, ...] = field(
+        default=tuple(range(FIRST_MODE, FIRST_MODE + 10)),
+        metadata=about("Normal modes: how many from mode 7 on (10), a range (7-12) or a list (7,9,12)."),
+    )
+    rigid: bool = field(default=False, metadata=about("Let the whole model turn and shift as well."))
+
     # How long
-    chains: int = 4
-    iterations: int = 100  # draws kept per chain, after the warm-up
-    seed: int = 1
-    threads: int = 0  # 0: all cores
+    chains: int = field(default=4, metadata=about("Independent chains, run at the same time.", minimum=1))
+    iterations: int = field(
+        default=100, metadata=about("Draws kept per chain, after the warm-up; one trajectory each.", minimum=1)
+    )
+    seed: int = field(default=1, metadata=about("Seed of every random number of the run.", minimum=0))
+    threads: int = field(default=0, metadata=about("Threads to use; 0 for all cores.", minimum=0))
+
     # Likelihood
-    likelihood: str = "marginal"  # marginal, gaussian
-    sigma: float | None = None  # width of a bead, Å; None: the resolution's
-    bead: str = "ca"  # what a residue scatters, see beads
-    noise_sd: float = 0.3  # gaussian: sigma_rho in units of a bead's peak
-    floor: float = 0.05  # marginal: model error
-    copies: int = 1  # marginal: symmetry-equivalent copies inside the region
-    region_margin: float = 10.0  # Å about the start
-    contour: float | None = None  # voxels above it belong to the region too
-    evaluation: str = "auto"  # auto, grid, pairs
+    likelihood: str = field(
+        default="marginal",
+        metadata=about(
+            "Noise model: marginal integrates out the map's scale, offset and noise level; gaussian is the paper's.",
+            "likelihood",
+            choices=("marginal", "gaussian"),
+        ),
+    )
+    sigma: float | None = field(
+        default=None,
+        metadata=positive("Standard deviation of a bead's density, Å; by default from the resolution.", "likelihood"),
+    )
+    bead: str = field(default="ca", metadata=about("What a residue scatters.", "likelihood"))
+    noise_sd: float = field(
+        default=0.3,
+        metadata=positive("Noise of the gaussian likelihood, in units of a bead's peak.", "likelihood"),
+    )
+    floor: float = field(
+        default=0.05,
+        metadata=about("Model error of the marginal likelihood, a fraction of the map.", "likelihood", minimum=0.0),
+    )
+    copies: int = field(
+        default=1,
+        metadata=about("Symmetry-equivalent copies inside the scored region.", "likelihood", minimum=1),
+    )
+    region_margin: float = field(
+        default=10.0, metadata=positive("The scored region reaches this far from the start model, Å.", "likelihood")
+    )
+    contour: float | None = field(
+        default=None, metadata=about("Voxels above this map value belong to the scored region too.", "likelihood")
+    )
+    evaluation: str = field(
+        default="auto",
+        metadata=about(
+            "How the map overlap is computed: on the grid, from pairs of beads, or whichever costs less.",
+            "likelihood",
+            choices=("auto", "grid", "pairs"),
+        ),
+    )
+
     # Prior
-    temperature: float = 300.0
-    bond_constant: float = 40.0
-    angle_constant: float = 10.0
-    dihedral_constant: float = 1.0
-    excluded_volume: float = 1.0
-    contact_energy: float = 0.3
-    contact_cutoff: float = 10.0
-    network_cutoff: float = 10.0
+    temperature: float = field(default=300.0, metadata=positive("Temperature of the structural prior, K.", "prior"))
+    bond_constant: float = field(default=40.0, metadata=not_negative("Stiffness of CA-CA bonds, kcal/mol/Å².", "prior"))
+    angle_constant: float = field(
+        default=10.0, metadata=not_negative("Stiffness of CA-CA-CA angles, kcal/mol/rad².", "prior")
+    )
+    dihedral_constant: float = field(
+        default=1.0, metadata=not_negative("Depth of the CA dihedral potential, kcal/mol.", "prior")
+    )
+    excluded_volume: float = field(
+        default=1.0, metadata=not_negative("Strength of the repulsion between CA that are not bonded.", "prior")
+    )
+    contact_energy: float = field(
+        default=0.3, metadata=not_negative("Depth of a native contact's well, kcal/mol; 0 for none.", "prior")
+    )
+    contact_cutoff: float = field(
+        default=10.0, metadata=positive("CA closer than this in the start model are native contacts, Å.", "prior")
+    )
+    network_cutoff: float = field(
+        default=10.0, metadata=positive("Cut-off of the elastic network whose modes are used, Å.", "prior")
+    )
+
     # Sampler
-    steps: int = 20  # leapfrog steps per iteration
-    target_acceptance: float = 0.8
+    steps: int = field(default=20, metadata=about("Leapfrog steps per iteration.", "sampler", minimum=1))
+    target_acceptance: float = field(
+        default=0.8,
+        metadata=about(
+            "Acceptance that the step size is adapted to.", "sampler", minimum=0.0, maximum=1.0, open_interval=True
+        ),
+    )
+
     # Warm-up
-    anneal: bool = True
-    stages: tuple[float, ...] = ()  # resolutions of the warm-up, coarse to fine; (): chosen from the model
-    stage_iterations: int = 40
-    warmup_iterations: int = 60  # the last stage, at the resolution asked for
-    recompute_modes: bool = True
+    anneal: bool = field(default=True, metadata=about("Warm up through blurred maps, coarse to fine.", "warm-up"))
+    stages: tuple[float, ...] = field(
+        default=(),
+        metadata=positive(
+            "Resolutions of the blurred stages, Å, coarse to fine (20,12,8); by default chosen from the model.",
+            "warm-up",
+        ),
+    )
+    stage_iterations: int = field(default=40, metadata=about("Iterations of each blurred stage.", "warm-up", minimum=1))
+    warmup_iterations: int = field(
+        default=60, metadata=about("Iterations of warm-up at the resolution asked for.", "warm-up", minimum=1)
+    )
+    recompute_modes: bool = field(
+        default=True, metadata=about("Recompute the normal modes after each stage of the warm-up.", "warm-up")
+    )
+
     # Map
-    voxel: float | None = None  # overrides the header's voxel size
-    origin: str | None = None  # None, "nstart", "origin" or "x,y,z"
-    crop_margin: float = 20.0
+    voxel: float | None = field(
+        default=None, metadata=positive("Voxel size, Å, in place of the one in the map's header.", "map")
+    )
+    origin: str | None = field(
+        default=None,
+        metadata=about("Placement of the map: nstart, origin (header fields), or x,y,z in Å.", "map"),
+    )
+    crop_margin: float = field(
+        default=20.0, metadata=positive("The map is cropped to this distance around the model, Å.", "map")
+    )
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            # A whole number is a fine value for a length, and a list for a tuple: stored in one form each.
+            object.__setattr__(self, item.name, checked(item, getattr(self, item.name)))
+        _check_modes(self.modes)
+        _check_stages(self.stages, self.resolution)
+        if self.origin is not None:
+            _check_origin(self.origin)
+
+
+def parse_modes(text: str) -> tuple[int, ...]:
+    """Return the mode numbers that a text names: "10" is 7 to 16, "7-10" a range, "7,9,12" a list.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not of these forms, or names no internal mode.
+    """
+    expected = f"a count (10), a range (7-12) or a list (7,9,12) of at most {_MOST_MODES} modes"
+    parts = [part.strip() for part in text.split(",")]
+    ranges = []
+    try:
+        if len(parts) == 1 and parts[0].isdecimal():
+            ranges.append(range(FIRST_MODE, FIRST_MODE + int(parts[0])))
+        else:
+            for part in parts:
+                first, dash, last = part.partition("-")
+                ranges.append(range(int(first), int(last if dash else first) + 1))
+    except ValueError:
+        raise wrong("modes", expected, text) from None
+    if any(numbers.stop - numbers.start > _MOST_MODES for numbers in ranges):
+        raise wrong("modes", expected, text)
+    modes = tuple(mode for numbers in ranges for mode in numbers)
+    _check_modes(modes, shown=text)
+    return modes
+
+
+def load_config(path: Path | None, overrides: Mapping[str, object]) -> FitConfig:
+    """Return the settings of a TOML file with others laid over them; what neither names has its default.
+
+    Parameters
+    ----------
+    path
+        File with the settings at its top level or in a table ``[fit]``, or None. The tables ``[input]`` and
+        ``[provenance]`` of a saved configuration are passed over, so that ``config.toml`` of a run can be given again.
+    overrides
+        Settings by name, such as flags that were given. ``modes`` may be a count or a text for :func:`parse_modes`,
+        ``stages`` a text of numbers, in the file and here alike.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a key is unknown, a value cannot be used, or the resolution is missing.
+    """
+    values: dict[str, object] = {}
+    for source, given in ((str(path), _read_settings(path) if path else {}), ("", overrides)):
+        for key, value in given.items():
+            try:
+                item = _field(key)
+                values[key] = checked(item, _converted(item, value))
+            except ConfigError as error:
+                raise ConfigError(f"{source}: {error}" if source else str(error)) from None
+    if "resolution" not in values:
+        raise ConfigError(
+            "resolution: expected the resolution of the map in Å, got none. "
+            "Give --resolution 5 (or your map's), or resolution = 5 in the configuration file."
+        )
+    return FitConfig(**values)  # type: ignore[arg-type]  # each was checked above
+
+
+def config_to_toml(config: FitConfig, inputs: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """Return a configuration as TOML, to be read back by :func:`load_config`.
+
+    Parameters
+    ----------
+    config
+        The settings; those that are None are left out, since TOML has no word for it and it is their default.
+    inputs, provenance
+        What was read (paths, hashes) and by what (versions), for the tables ``[input]`` and ``[provenance]``.
+    """
+    settings = {item.name: getattr(config, item.name) for item in fields(config)}
+    tables = {"fit": settings, "input": dict(inputs), "provenance": dict(provenance)}
+    return tomli_w.dumps({name: _without_none(table) for name, table in tables.items() if table})
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in table.items() if value is not None
+    }
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the configuration file cannot be read ({error.strerror}). Check the path given with --config."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: expected a TOML file, got something else ({error}). Write one setting a line: resolution = 5.0"
+        ) from None
+    table = content.pop("fit", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: fit: expected a table [fit], got {table!r}")
+    top = {key: value for key, value in content.items() if key not in _RECORDS}
+    for key in top.keys() & table.keys():
+        raise ConfigError(f"{path}: {key}: set both at the top level and in [fit]. Keep one of them.")
+    return {**top, **table}
+
+
+def _field(name: str) -> Field[Any]:
+    """Return a field of the configuration by its name."""
+    known = {item.name: item for item in fields(FitConfig)}
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    hint = f"Did you mean {nearest[0]}?" if nearest else "Settings are listed by `bayesflex fit --help`."
+    raise ConfigError(f"{name}: unknown setting. {hint}")
+
+
+def _converted(item: Field[Any], value: object) -> object:
+    """Turn what a file or flag may hold for a setting into the one form that :class:`FitConfig` takes."""
+    if item.name == "modes":
+        if isinstance(value, int) and not isinstance(value, bool):
+            return parse_modes(str(value))
+        return parse_modes(value) if isinstance(value, str) else value
+    if item.name == "stages" and isinstance(value, str):
+        try:
+            return tuple(float(part) for part in value.split(",") if part.strip())
+        except ValueError:
+            raise wrong("stages", "resolutions in Å with commas between them (20,12,8)", value) from None
+    return value
+
+
+def _check_modes(modes: tuple[int, ...], shown: object = None) -> None:
+    shown = modes if shown is None else shown
+    if not modes:
+        raise wrong("modes", "at least one mode", shown)
+    if min(modes) < FIRST_MODE:
+        raise ConfigError(
+            f"modes: expected numbers from {FIRST_MODE} on, got {shown!r}. "
+            "Modes 1 to 6 move the whole model: give --rigid for these."
+        )
+    if len(set(modes)) < len(modes):
+        raise wrong("modes", "each mode once", shown)
+
+
+def _check_stages(stages: tuple[float, ...], resolution: float) -> None:
+    if any(later >= earlier for earlier, later in pairwise(stages)):
+        raise wrong("stages", "resolutions from coarse to fine, each below the one before", stages)
+    if stages and stages[-1] <= resolution:
+        raise wrong("stages", f"resolutions coarser than the last one, which is resolution = {resolution:g} Å", stages)
+
+
+def _check_origin(origin: str) -> None:
+    if origin in ("nstart", "origin"):
+        return
+    try:
+        position = [float(part) for part in origin.split(",")]
+    except ValueError:
+        position = []
+    if len(position) != 3 or not all(math.isfinite(part) for part in position):
+        raise wrong("origin", "nstart, origin, or three finite numbers x,y,z in Å", origin)
