@@ -1,0 +1,121 @@
+"""Excluded volume: CA beads that are not bonded push each other apart, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesflex.config import FitConfig
+from bayesflex.energy.term import Array, Term
+from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
+from bayesflex.errors import InputError
+from bayesflex.neighbours import NeighbourList, pairs_to_rows
+from bayesflex.structure import Structure
+
+#: Distance at which two beads begin to feel each other, Å. CA that are not bonded seldom come closer in proteins.
+DIAMETER = 4.0
+
+#: Skin of the neighbour list, Å. Walking the longer list costs less than building a shorter one more often.
+SKIN = 4.0
+
+#: A pair that starts closer gets its own diameter; at a distance below this (Å) it is left out altogether.
+SMALLEST_DIAMETER = 0.1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _repulsion_kernel(  # type: ignore[no-untyped-def]
+    coords, start, index, diameter2, close_start, close_index, close_diameter2, constant, gradient
+):
+    energy = 0.0
+    for i in range(start.shape[0] - 1):
+        xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
+        for m in range(start[i], start[i + 1]):
+            j = index[m]
+            x, y, z = coords[j, 0] - xi, coords[j, 1] - yi, coords[j, 2] - zi
+            r2 = x * x + y * y + z * z
+            if r2 >= diameter2:
+                continue
+            limit = diameter2
+            for e in range(close_start[i], close_start[i + 1]):
+                if close_index[e] == j:
+                    limit = close_diameter2[e]
+            overlap = 1.0 - r2 / limit
+            if overlap <= 0.0:
+                continue
+            energy += overlap * overlap
+            pull = -4.0 * constant * overlap / limit
+            gradient[i, 0] -= pull * x
+            gradient[i, 1] -= pull * y
+            gradient[i, 2] -= pull * z
+            gradient[j, 0] += pull * x
+            gradient[j, 1] += pull * y
+            gradient[j, 2] += pull * z
+    return constant * energy
+
+
+class ExcludedVolume(Term):
+    """E = 16 ε Σ (1 - r²/d²)² over pairs closer than d that are not joined by three bonds or fewer.
+
+    Energy and force are zero at r = d; E is ε at 0.87 d and 16 ε where beads coincide, so that a bad start can be
+    repaired. d is 4 Å, or the pair's distance at the start where that is smaller, so that the start has no energy.
+
+    Parameters
+    ----------
+    ca
+        CA trace of the start model.
+    energy
+        ε, kcal/mol.
+    """
+
+    name = "excluded_volume"
+
+    def __init__(self, ca: Structure, energy: float) -> None:
+        super().__init__(ca.n_atoms)
+        self._constant = 16.0 * energy
+        coords = np.ascontiguousarray(ca.coords, dtype=np.float64)
+        bonded = pairs_along_chain(bonded_to_next(ca))
+        distance, pairs = _close_pairs(coords, bonded, ca.name)
+        lost = distance < SMALLEST_DIAMETER
+        self._close_start, self._close_index = pairs_to_rows(pairs[~lost], self.n_beads)
+        self._close_diameter2 = distance[~lost] ** 2
+        self._neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
+
+    def clone(self) -> ExcludedVolume:
+        """Return a term that shares the constants and owns its neighbour list."""
+        other = super().clone()
+        assert isinstance(other, ExcludedVolume)
+        other._neighbours = self._neighbours.clone()
+        return other
+
+    def _accumulate(self, coords: Array, gradient: Array) -> float:
+        rows = self._neighbours.update(coords)
+        if rows is None:
+            return np.inf
+        return float(
+            _repulsion_kernel(
+                coords,
+                *rows,
+                DIAMETER**2,
+                self._close_start,
+                self._close_index,
+                self._close_diameter2,
+                self._constant,
+                gradient,
+            )
+        )
+
+
+def _close_pairs(coords: Array, bonded: NDArray[np.int64], name: str) -> tuple[Array, NDArray[np.int64]]:
+    """Return distance (n_pairs,) and beads (n_pairs, 2) of the pairs closer than ``DIAMETER``, in row order."""
+    rows = NeighbourList(DIAMETER, skin=0.0, exclusions=bonded).update(coords)
+    if rows is None:
+        raise InputError(f"{name}: a coordinate of the model is not finite; expected positions in Å for every atom")
+    start, index = rows
+    pairs = np.stack([np.repeat(np.arange(len(coords)), np.diff(start)), index.astype(np.int64)], axis=1)
+    return np.linalg.norm(coords[pairs[:, 1]] - coords[pairs[:, 0]], axis=1), pairs
+
+
+def build_excluded_volume(ca: Structure, config: FitConfig) -> ExcludedVolume | None:
+    """Return the excluded volume of a start model, or None where its energy is zero."""
+    return ExcludedVolume(ca, config.excluded_volume) if config.excluded_volume else None
