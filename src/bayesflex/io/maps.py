@@ -259,8 +259,8 @@ def _read_values(path: Path, header: MapHeader, content: bytes) -> tuple[NDArray
     excess = len(content) - HEADER_SIZE - n_extended - n_bytes
     if n_extended < 0 or excess < 0 or excess > _PADDING:
         raise InputError(
-            f"{path}: expected {HEADER_SIZE + n_extended + n_bytes} bytes for {columns} × {rows} × {sections} values of "
-            f"mode {header.mode} with {n_extended} bytes of extended header, got {len(content)}. "
+            f"{path}: expected {HEADER_SIZE + n_extended + n_bytes} bytes for {columns} × {rows} × {sections} values "
+            f"of mode {header.mode} with {n_extended} bytes of extended header, got {len(content)}. "
             "The file is cut short or is not a map: fetch or compute it again."
         )
     if excess:
@@ -285,8 +285,8 @@ def _check_values(path: Path, values: NDArray[np.float32]) -> None:
     if n_bad:
         z, y, x = np.unravel_index(int(np.argmax(bad)), bad.shape)
         raise InputError(
-            f"{path}: expected finite values, got {n_bad} of {values.size} that are NaN or infinite, the first at voxel "
-            f"(x, y, z) = ({x}, {y}, {z}). Repair the map in the program that wrote it."
+            f"{path}: expected finite values, got {n_bad} of {values.size} that are NaN or infinite, the first at "
+            f"voxel (x, y, z) = ({x}, {y}, {z}). Repair the map in the program that wrote it."
         )
     if values.min() == values.max():
         raise InputError(

@@ -98,7 +98,7 @@ class MapHeader:
 
     @property
     def axes(self) -> tuple[int, int, int]:
-        """Axis (0 x, 1 y, 2 z) along columns, rows and sections; x, y, z where the header names none, as in ChimeraX."""
+        """Axis (0 x, 1 y, 2 z) along columns, rows, sections; x, y, z where the header names none, as in ChimeraX."""
         column, row, section = _axes_field(self.fields) if self.has_axes else (1, 2, 3)
         return column - 1, row - 1, section - 1
 
@@ -246,7 +246,7 @@ def place(header: MapHeader, voxel_size: NDArray[np.float64], choice: str | None
     name = choice or ("origin" if is_origin_set else "nstart")
     other = "nstart" if name == "origin" else "origin"
     differ = bool(np.any(np.abs(candidates["origin"] - candidates["nstart"]) >= 0.5 * voxel_size))
-    if differ:
+    if differ and np.any(field_origin) and np.any(start):
         notes.append(
             f"placed by {name.upper()} at {_triple(candidates[name])} Å; "
             f"{other.upper()} would put it at {_triple(candidates[other])} Å (--origin {other})"
@@ -306,7 +306,8 @@ def placed_header(
     Raises
     ------
     InputError
-        If the suffix is .ccp4 or .map, where ChimeraX honours NSTART only, and the origin is no multiple of the voxel size.
+        If the suffix is .ccp4 or .map, where ChimeraX honours NSTART only, and the origin is not a whole number of
+        voxels.
     """
     file_type = chimerax_file_type(name)
     base = _with_float_values(header, voxel_size)
