@@ -1,0 +1,208 @@
+"""The command line: each command parses, calls one workflow and reports.
+
+This is the only module that prints or ends the process. Whatever is slow to import is imported by the command that
+needs it, so that ``bayesflex --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bayesflex import __version__
+from bayesflex.cli_settings import with_settings
+from bayesflex.errors import BayesflexError
+
+EXIT_ERROR = 2  # as for a flag that cannot be parsed
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_DEBUG = "bayesflex.debug"
+
+
+class _Commands(TyperGroup):
+    """The commands, with one place that says how each of them fails."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's own Context
+        """Run a command; show an expected error as one line, and leave a defect its traceback."""
+        try:
+            return super().invoke(ctx)
+        except BayesflexError as error:
+            if ctx.meta.get(_DEBUG):
+                traceback.print_exc()
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(EXIT_ERROR) from error
+        except KeyboardInterrupt as error:
+            resumable = ctx.invoked_subcommand == "fit"
+            hint = " To go on from where it stopped, repeat the command with --resume." if resumable else ""
+            typer.echo(f"Interrupted.{hint}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="bayesflex")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"bayesflex {__version__}")
+        raise typer.Exit
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> None:
+    ctx.meta[_DEBUG] = value  # shared with the group, which shows the error
+
+
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", callback=_remember_debug, is_eager=True),
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Atomic model: PDB or mmCIF, also gzipped.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Flexible fitting of atomic structures into cryo-EM density maps."""
+
+
+@app.command()
+@with_settings
+def fit(
+    model: Model,
+    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Density map: MRC or CCP4, also gzipped.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")],
+    *,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A known answer: its RMSD is reported, nothing is fitted to it.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="Map whose voxels above zero are scored.")] = None,
+    fixed: Annotated[
+        Path | None, typer.Option("--fixed", help="Another model, whose density is accounted for and not moved.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings; flags win over it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted fit in the folder.")] = False,
+    debug: Debug = False,
+    settings: Mapping[str, object],
+) -> None:
+    """Fit a model into a map."""
+    from bayesflex.config import load_config
+
+    resolved = load_config(config, settings)
+    from bayesflex.workflows.fit import run_fit
+
+    run_fit(model, map_file, out, resolved, reference=reference, mask=mask, fixed=fixed, resume=resume)
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
+def simulate(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Map to write (.mrc, .map or .ccp4).")],
+    resolution: Annotated[float, typer.Option("--resolution", help="Resolution, Å.")],
+    *,
+    voxel: Annotated[
+        float | None, typer.Option("--voxel", help="Voxel size, Å; by default from the resolution.")
+    ] = None,
+    box: Annotated[int | None, typer.Option("--box", help="Voxels along each edge; by default what it takes.")] = None,
+    noise: Annotated[float, typer.Option("--noise", help="Noise, relative to the map's own standard deviation.")] = 0.0,
+    noise_spectrum: Annotated[
+        str, typer.Option("--noise-spectrum", help="band: white up to the resolution; white: of every voxel.")
+    ] = "band",
+    seed: Seed = 1,
+    kernel: Annotated[
+        str, typer.Option("--kernel", help="scattering: electron scattering factors; gaussian: one width for all.")
+    ] = "scattering",
+    atoms: Annotated[str, typer.Option("--atoms", help="What the gaussian kernel stands on: ca or all.")] = "ca",
+    grid_of: Annotated[Path | None, typer.Option("--grid-of", help="Map whose grid is used.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Simulate the density map of a model."""
+    from bayesflex.io.maps import read_map, write_map
+    from bayesflex.io.structures import read_structure
+    from bayesflex.workflows.simulate import simulate as simulate_map
+
+    density = simulate_map(
+        read_structure(model),
+        resolution=resolution,
+        voxel=voxel,
+        box=box,
+        noise=noise,
+        noise_spectrum=noise_spectrum,
+        seed=seed,
+        kernel=kernel,
+        atoms=atoms,
+        grid_of=None if grid_of is None else read_map(grid_of),
+    )
+    write_map(density, out)
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
+def modes(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")],
+    *,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="Modes to compute, from mode 7 on.")] = 20,
+    cutoff: Annotated[float, typer.Option("--cutoff", help="Cut-off of the elastic network, Å.")] = 10.0,
+    debug: Debug = False,
+) -> None:
+    """Compute the normal modes of a model."""
+    from bayesflex.io.structures import read_structure
+    from bayesflex.workflows.modes import compute_modes
+
+    compute_modes(read_structure(model), number, cutoff, out)
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model or a map.")],
+    *,
+    debug: Debug = False,
+) -> None:
+    """Describe a model or a map as it is read."""
+    from bayesflex.workflows.info import describe
+
+    _echo_rows(describe(file))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")] = Path(
+        "bayesflex-demo"
+    ),
+    *,
+    seed: Seed = 1,
+    debug: Debug = False,
+) -> None:
+    """Fit a made-up protein, whose answer is known, into its map."""
+    from bayesflex.workflows.demo import run_demo
+
+    run_demo(out, seed)
+    typer.echo(f"Wrote {out}")
+
+
+def _echo_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print labels and values in two columns."""
+    rows = list(rows)
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, value in rows:
+        typer.echo(f"{label:<{width}}  {value}")
