@@ -110,8 +110,9 @@ class Structure:
         """Return the same atoms at other positions, shape (n_atoms, 3), Å."""
         return replace(self, coords=np.array(coords, dtype=np.float64))
 
-    def ca_trace(self) -> Structure:
-        """Return the CA atoms, one per residue.
+    @property
+    def ca_indices(self) -> NDArray[np.int64]:
+        """Index of the CA atom of each residue that has one, shape (n_ca,).
 
         Raises
         ------
@@ -125,4 +126,8 @@ class Structure:
                 "Give a model that contains protein chains."
             )
         _, first = np.unique(self.residue_index[indices], return_index=True)
-        return self.select(indices[first])
+        return np.asarray(indices[first])
+
+    def ca_trace(self) -> Structure:
+        """Return the CA atoms, one per residue; raises InputError if the model has none."""
+        return self.select(self.ca_indices)

@@ -1,0 +1,248 @@
+"""Carrying: every atom of a model follows the CA trace to its new place.
+
+The fit moves CA atoms alone; here the rest of the model goes along by smooth local
+rigid motions. Not a refinement: no energy is minimised. Written for models whose
+CA-CA distances stay near those of the start.
+
+Every residue gets a rotation from the motion of the CA atoms around it, and then
+
+- the peptide unit between two bonded residues (C, O; N, H) moves as one rigid body with
+  its two CA atoms, so that the peptide bond keeps its length exactly;
+- a side chain turns about its CA with the N and C beside it;
+- a residue without CA (nucleotide, ligand, ion, water) moves as one rigid body with the CA
+  atoms nearest to it, of any chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+from scipy.spatial import cKDTree
+
+from bayesflex.errors import InputError
+from bayesflex.geometry import nearest_rotation, rotation_between
+from bayesflex.structure import Structure
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+#: Standard deviation (Å) of the weights about a CA: first neighbours in sequence and space weigh most.
+_CA_WIDTH = 5.0
+#: The same about a residue without CA: wider, so that bonded nucleotides move nearly alike.
+_OTHER_WIDTH = 8.0
+#: Neighbours that count, at most.
+_N_NEIGHBOURS = 32
+#: Longest C-N distance (Å) that is a peptide bond (1.33 Å) in a poor model.
+_PEPTIDE_BOND = 2.0
+#: Pull (Å²) of a local rotation to the rotation of the whole. It decides what too few neighbours or neighbours on
+#: a line leave open, and is nothing beside the spread (some 30 Å²) of ordinary neighbours.
+_PULL = 1e-3
+
+_PEPTIDE_BEFORE = ("C", "O")  # atoms of the residue before the bond
+_PEPTIDE_AFTER = ("N", "H", "HN", "D")  # and of the one after; "HN" is CHARMM's name
+
+
+@dataclass(frozen=True, eq=False)
+class Carrier:
+    """What carrying needs of a start model, made once by :func:`make_carrier` for any number of new traces.
+
+    Parameters
+    ----------
+    coords
+        Positions of all atoms at the start, shape (n_atoms, 3), Å.
+    ca
+        Atom index of each CA of the trace, shape (n_ca,).
+    body
+        Rigid body of each atom, shape (n_atoms,): first one per residue of the trace, then one per residue
+        without CA, then one per peptide unit.
+    ca_weights, other_weights
+        Weights of the CA atoms that move each residue of the trace and each residue without CA, rows of sum 1,
+        shapes (n_ca, n_ca) and (n_other, n_ca).
+    peptides
+        Trace indices (before, after) of each peptide unit, shape (n_peptides, 2).
+    arms
+        Atom indices of N and C of each residue of the trace, its CA where one is missing, shape (n_ca, 2).
+    """
+
+    coords: Array
+    ca: Indices
+    body: Indices
+    ca_weights: csr_array
+    other_weights: csr_array
+    peptides: Indices
+    arms: Indices
+
+    def carry(self, ca_new: Array) -> Array:
+        """Return the positions of all atoms, shape (n_atoms, 3) in Å, for a new CA trace, shape (n_ca, 3).
+
+        Each CA is exactly at its new position.
+
+        Raises
+        ------
+        InputError
+            If the shape is not that of the trace or a coordinate is not finite.
+        """
+        if ca_new.shape != (len(self.ca), 3) or not np.isfinite(ca_new).all():
+            raise InputError(
+                f"new CA trace: expected {len(self.ca)} finite positions, shape ({len(self.ca)}, 3), "
+                f"got shape {ca_new.shape} with {int(np.count_nonzero(~np.isfinite(ca_new)))} values not finite"
+            )
+        ca_old = self.coords[self.ca]
+        # Small numbers keep the second moments below accurate for models far from the origin.
+        centre_old, centre_new = ca_old.mean(axis=0), ca_new.mean(axis=0)
+        old, new = ca_old - centre_old, ca_new - centre_new
+        covariance = new.T @ old / len(old)
+        whole = nearest_rotation(covariance + 1e-12 * (np.trace(covariance) + 1.0) * np.eye(3))
+
+        ca_rotation, _, _ = _local_motions(self.ca_weights, old, new, whole)
+        other_rotation, other_old, other_new = _local_motions(self.other_weights, old, new, whole)
+        before, after = self.peptides.T
+        mean_rotation = nearest_rotation(ca_rotation[before] + ca_rotation[after])
+        carried_axis = np.einsum("nij,nj->ni", mean_rotation, old[after] - old[before])
+        peptide_rotation = rotation_between(carried_axis, new[after] - new[before]) @ mean_rotation
+        peptide_old, peptide_new = (old[before] + old[after]) / 2, (new[before] + new[after]) / 2
+
+        rotation = np.concatenate([ca_rotation, other_rotation, peptide_rotation])
+        pivot_old = np.concatenate([old, other_old, peptide_old])
+        pivot_new = np.concatenate([new, other_new, peptide_new])
+        offsets = self.coords - centre_old
+        moved = _move(offsets, self.body, rotation, pivot_old, pivot_new)
+
+        # Side chains: the body of a residue turns again, so that it follows the N and C placed with the peptides.
+        arms_old = offsets[self.arms] - old[:, None]  # (n_ca, 2, 3)
+        arms_new = moved[self.arms] - new[:, None]
+        pull = _PULL * ca_rotation
+        rotation[: len(old)] = nearest_rotation(np.einsum("nki,nkj->nij", arms_new, arms_old) + pull)
+        result = _move(offsets, self.body, rotation, pivot_old, pivot_new) + centre_new
+        result[self.ca] = ca_new
+        return result
+
+
+def carry(structure: Structure, ca_new: Array) -> Array:
+    """Return the positions of all atoms of a model whose CA trace moves to ``ca_new``.
+
+    Parameters
+    ----------
+    structure
+        The model at the start.
+    ca_new
+        New positions of ``structure.ca_trace()``, shape (n_ca, 3), Å.
+
+    Returns
+    -------
+    Array
+        Positions, shape (n_atoms, 3), Å. A rigid motion of the trace moves every atom by that motion.
+
+    Raises
+    ------
+    InputError
+        If the model has no CA, or the new trace does not fit it.
+    """
+    return make_carrier(structure).carry(ca_new)
+
+
+def make_carrier(structure: Structure) -> Carrier:
+    """Find the rigid bodies of a model and the CA atoms that move each.
+
+    Raises
+    ------
+    InputError
+        If the model has no CA.
+    """
+    ca = structure.ca_indices
+    residue = structure.residue_index
+    n_residues = structure.n_residues
+    trace_of_residue = np.full(n_residues, -1)
+    trace_of_residue[residue[ca]] = np.arange(len(ca))
+
+    others = np.flatnonzero(trace_of_residue < 0)
+    body_of_residue = trace_of_residue.copy()
+    body_of_residue[others] = len(ca) + np.arange(len(others))
+    body = body_of_residue[residue]
+
+    in_trace = trace_of_residue[residue] >= 0
+    nitrogen = _atom_of_trace(structure, in_trace & (structure.atom_name == "N"), trace_of_residue, len(ca))
+    carbon = _atom_of_trace(structure, in_trace & (structure.atom_name == "C"), trace_of_residue, len(ca))
+    peptides = _find_peptides(structure.coords, nitrogen, carbon)
+    unit_after, unit_before = np.full(len(ca), -1), np.full(len(ca), -1)
+    unit_before[peptides[:, 0]] = np.arange(len(peptides))
+    unit_after[peptides[:, 1]] = np.arange(len(peptides))
+    for names, unit in ((_PEPTIDE_BEFORE, unit_before), (_PEPTIDE_AFTER, unit_after)):
+        atoms = np.flatnonzero(in_trace & np.isin(structure.atom_name, names))
+        units = unit[trace_of_residue[residue[atoms]]]
+        body[atoms[units >= 0]] = len(ca) + len(others) + units[units >= 0]
+
+    ca_coords = structure.coords[ca]
+    counts = np.bincount(residue, minlength=n_residues)[:, None]
+    centroids = np.stack([np.bincount(residue, axis, n_residues) for axis in structure.coords.T], axis=1) / counts
+    return Carrier(
+        coords=structure.coords,
+        ca=ca,
+        body=body,
+        ca_weights=_weights_within_chains(ca_coords, structure.chain[ca]),
+        other_weights=_weights(centroids[others], ca_coords, np.arange(len(ca)), _OTHER_WIDTH, len(ca)),
+        peptides=peptides,
+        arms=np.stack([np.where(nitrogen < 0, ca, nitrogen), np.where(carbon < 0, ca, carbon)], axis=1),
+    )
+
+
+def _atom_of_trace(structure: Structure, mask: NDArray[np.bool_], trace_of_residue: Indices, n_ca: int) -> Indices:
+    """Return the first atom of the mask in each residue of the trace, -1 where there is none, shape (n_ca,)."""
+    atoms = np.flatnonzero(mask)[::-1]  # the first is written last
+    result = np.full(n_ca, -1)
+    result[trace_of_residue[structure.residue_index[atoms]]] = atoms
+    return result
+
+
+def _find_peptides(coords: Array, nitrogen: Indices, carbon: Indices) -> Indices:
+    """Return trace indices (before, after) of consecutive residues joined by a peptide bond, shape (n, 2)."""
+    before = np.arange(max(len(carbon) - 1, 0))
+    after = before + 1
+    both = (carbon[before] >= 0) & (nitrogen[after] >= 0)
+    before, after = before[both], after[both]
+    bonded = np.linalg.norm(coords[carbon[before]] - coords[nitrogen[after]], axis=1) < _PEPTIDE_BOND
+    return np.stack([before[bonded], after[bonded]], axis=1)
+
+
+def _weights_within_chains(ca_coords: Array, chain: NDArray[np.str_]) -> csr_array:
+    """Return the weights of the CA atoms of its own chain about each CA, shape (n_ca, n_ca)."""
+    n_ca = len(ca_coords)
+    rows: list[Indices] = []
+    blocks: list[csr_array] = []
+    for name in np.unique(chain):
+        members = np.flatnonzero(chain == name)
+        rows.append(members)
+        blocks.append(_weights(ca_coords[members], ca_coords[members], members, _CA_WIDTH, n_ca))
+    stacked = csr_array(vstack(blocks))
+    order = np.argsort(np.concatenate(rows))
+    return csr_array(stacked[order])
+
+
+def _weights(points: Array, ca_coords: Array, columns: Indices, width: float, n_columns: int) -> csr_array:
+    """Return Gaussian weights of the nearest CA atoms about each point, rows of sum 1.
+
+    The distance beyond the nearest CA counts, so that a point far from all follows those on its side.
+    """
+    k = min(_N_NEIGHBOURS, len(ca_coords))
+    distance, neighbour = cKDTree(ca_coords).query(points, k=np.arange(1, k + 1))
+    weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    pointers = np.arange(len(points) + 1) * k
+    return csr_array((weight.ravel(), columns[neighbour].ravel(), pointers), shape=(len(points), n_columns))
+
+
+def _local_motions(weights: csr_array, old: Array, new: Array, whole: Array) -> tuple[Array, Array, Array]:
+    """Return the weighted Kabsch rotations (n, 3, 3) and the weighted centres before and after, (n, 3)."""
+    centre_old, centre_new = weights @ old, weights @ new
+    products = (new[:, :, None] * old[:, None, :]).reshape(-1, 9)  # (n_ca, 3 new, 3 old) in rows of 9
+    second_moment = (weights @ products).reshape(-1, 3, 3)
+    covariance = second_moment - centre_new[:, :, None] * centre_old[:, None, :]
+    return nearest_rotation(covariance + _PULL * whole), centre_old, centre_new
+
+
+def _move(points: Array, body: Indices, rotation: Array, pivot_old: Array, pivot_new: Array) -> Array:
+    """Move each point with its body: R (x - pivot_old) + pivot_new."""
+    return np.asarray(np.einsum("nij,nj->ni", rotation[body], points - pivot_old[body]) + pivot_new[body])
