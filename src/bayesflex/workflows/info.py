@@ -11,6 +11,9 @@ from bayesflex.io.maps import describe_map, read_map
 from bayesflex.io.structures import READERS, read_structure
 from bayesflex.structure import Structure
 
+#: Suffixes that say a map was meant; a file with another one may be a model under an unknown name.
+_MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".mrc.gz", ".map.gz", ".ccp4.gz")
+
 
 def describe(path: Path) -> list[tuple[str, str]]:
     """Return what there is to say about a model or a map, as rows of label and value.
@@ -22,13 +25,15 @@ def describe(path: Path) -> list[tuple[str, str]]:
     InputError
         If the file is missing or is neither.
     """
-    if path.name.lower().endswith(tuple(READERS)):
+    name = path.name.lower()
+    if name.endswith(tuple(READERS)):
         return describe_structure(read_structure(path))
     try:
         return describe_map(read_map(path))
     except InputError as error:
-        models = ", ".join(READERS)
-        raise InputError(f"{error} (Read as a map, since only {models} are read as models.)") from error
+        if name.endswith(_MAP_SUFFIXES) or not path.exists():
+            raise
+        raise InputError(f"{error} It was read as a map; models are named {', '.join(READERS)}.") from error
 
 
 def describe_structure(structure: Structure) -> list[tuple[str, str]]:

@@ -1,0 +1,163 @@
+"""Imports go one way, and some parts know nothing of others: read from the source, so that no import is missed."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+import bayesflex
+
+ROOT = Path(bayesflex.__file__).parent
+
+#: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
+#: A package stands for all its files, so that a new term, likelihood or figure needs no row.
+LAYERS = (
+    ("errors", "units", "protocols"),
+    ("settings",),
+    # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
+    ("config", "structure", "density_map"),
+    ("geometry", "neighbours", "ideal_backbone", "helix_bundle", "io"),
+    ("matching", "carrying", "normal_modes", "rendering", "beads", "scattering", "noise", "map_preparation"),
+    ("placement", "synthetic", "metrics"),
+    ("energy", "overlap"),
+    ("likelihood",),
+    ("map_target",),
+    ("deformation", "posterior"),
+    ("mcmc", "trace"),
+    ("diagnostics", "reporters"),
+    ("sampling", "plots"),
+    ("report",),
+    ("workflows",),
+    ("cli_settings", "cli"),
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+#: Parts that may import these alone, besides themselves.
+ONLY = {
+    "mcmc": {"errors", "protocols"},  # a flat vector and a function: no protein, no map
+    "plots": {
+        "errors",
+        "units",
+        "trace",
+        "diagnostics",
+        "metrics",
+        "density_map",
+        "structure",
+        "io",
+    },  # they run nothing
+    "geometry": {"errors"},
+    "protocols": set(),
+    "errors": set(),
+    "units": set(),
+}
+
+#: Parts that must not import these, though they lie below.
+NEVER = {
+    "energy": {"density_map", "rendering", "map_preparation", "placement", "io"},  # it knows no map
+    "overlap": {"structure", "io"},  # it knows beads, no protein
+    "likelihood": {"energy", "structure", "io"},
+    "config": {"structure", "density_map", "io"},
+}
+
+#: Third-party packages that only some parts may import: what talks to the terminal, and what reads files.
+PACKAGES = {
+    "typer": {"cli", "cli_settings"},
+    "rich": {"cli", "reporters"},
+    "gemmi": {"io", "scattering"},  # scattering takes its tables of form factors
+    "mrcfile": {"io"},
+    "mdtraj": {"io"},
+    "tomllib": {"config"},
+    "tomli_w": {"config"},
+    "arviz": {"trace", "diagnostics", "plots"},
+    "matplotlib": {"plots"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = [name for name in PATHS if name != "bayesflex"]
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in PATHS.items()}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imported_names(tree: ast.AST) -> set[str]:
+    """Full dotted names of what is imported anywhere in a file, inside functions too."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+    return names
+
+
+def imported_modules(module: str) -> set[str]:
+    """Modules of the package that a module imports; the version alone may be taken from the root."""
+    targets = set()
+    for name in imported_names(TREES[module]) - {"bayesflex.__version__"}:
+        if name.split(".")[0] == "bayesflex":
+            home = name if name in PATHS else name.rpartition(".")[0]
+            targets.add(home)
+    return targets
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_a_layer(module):
+    assert part_of(module) in LEVEL, f"add {part_of(module)} to LAYERS, at the lowest layer where its imports allow it"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_are_absolute_and_not_from_the_root(module):
+    assert not [name for name in imported_names(TREES[module]) if name.startswith(".")]
+    assert "bayesflex" not in imported_modules(module), "import from the module where the name lives"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    part = part_of(module)
+    others = {part_of(target) for target in imported_modules(module) - {"bayesflex"}} - {part}
+    assert not {other for other in others if LEVEL.get(other, 0) > LEVEL[part]}, "imports from a layer above"
+    assert others <= ONLY.get(part, others)
+    assert not others & NEVER.get(part, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_package_is_imported_only_where_it_belongs(module):
+    used = {name.lstrip(".").split(".")[0] for name in imported_names(TREES[module])}
+    assert not {package for package in used & PACKAGES.keys() if part_of(module) not in PACKAGES[package]}
+
+
+def test_no_module_imports_itself_by_a_detour():
+    # A package's own file is left out of its members' imports: Python runs it first in any case.
+    graph = {module: imported_modules(module) - {"bayesflex"} for module in MODULES}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "cli"])
+def test_only_the_command_line_prints_or_ends_the_process(module):
+    calls = [ast.unparse(node.func) for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    raised = [ast.unparse(node) for node in ast.walk(TREES[module]) if isinstance(node, ast.Raise)]
+    forbidden = {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write", "typer.echo"}
+    assert not forbidden & set(calls)
+    assert not [text for text in raised if "SystemExit" in text or "typer.Exit" in text]
+
+
+def test_the_check_sees_imports_inside_functions_and_by_any_spelling():
+    source = "def f():\n    from bayesflex.io import maps\n    import bayesflex.energy.bonds\n    from . import x\n"
+    assert imported_names(ast.parse(source)) == {"bayesflex.io.maps", "bayesflex.energy.bonds", "..x"}
+
+
+def test_no_layer_is_named_twice():
+    names = [name for layer in LAYERS for name in layer]
+    assert len(names) == len(set(names))
+    assert {name for rule in (ONLY, NEVER) for name in rule} <= set(names)
