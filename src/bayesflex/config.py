@@ -80,14 +80,26 @@ class FitConfig:
         default=None,
         metadata=positive("Standard deviation of a bead's density, Å; by default from the resolution.", "likelihood"),
     )
-    bead: str = field(default="ca", metadata=about("What a residue scatters.", "likelihood"))
+    bead: str = field(
+        default="ca",
+        metadata=about(
+            "What a residue scatters: a unit bead on its CA (ca, the paper's), one at its centroid (centroid), or one "
+            "for the backbone and one for the side chain (two).",
+            "likelihood",
+            choices=("ca", "centroid", "two"),
+        ),
+    )
     noise_sd: float = field(
         default=0.3,
         metadata=positive("Noise of the gaussian likelihood, in units of a bead's peak.", "likelihood"),
     )
     floor: float = field(
-        default=0.05,
-        metadata=about("Model error of the marginal likelihood, a fraction of the map.", "likelihood", minimum=0.0),
+        default=0.1,
+        metadata=positive("Model error of the marginal likelihood, a fraction of the map.", "likelihood"),
+    )
+    floor_observations: float = field(
+        default=10.0,
+        metadata=positive("Number of observations that the model error counts for.", "likelihood"),
     )
     copies: int = field(
         default=1,
@@ -165,7 +177,7 @@ class FitConfig:
         metadata=about("Placement of the map: nstart, origin (header fields), or x,y,z in Å.", "map"),
     )
     crop_margin: float = field(
-        default=20.0, metadata=positive("The map is cropped to this distance around the model, Å.", "map")
+        default=30.0, metadata=positive("The map is cropped to this distance around the model, Å.", "map")
     )
 
     def __post_init__(self) -> None:

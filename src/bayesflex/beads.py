@@ -1,0 +1,235 @@
+"""Beads: what a residue scatters, riding on the CA trace.
+
+The unknowns of a fit are the CA positions. The paper renders a unit Gaussian on each; a residue's density is
+better described by a bead at its centroid, or by one for the backbone and one for the side chain. Such beads sit
+in the local frame of three consecutive CA atoms, with three coefficients each taken from the start model, so that
+the unknowns stay 3N and the gradient's pull-back is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesflex.errors import ConfigError
+from bayesflex.protocols import Likelihood
+from bayesflex.structure import Structure
+
+Array = NDArray[np.float64]
+
+_BACKBONE = ("N", "CA", "C", "O", "OXT")
+
+#: Consecutive CA further apart than this (Å) are not neighbours in the chain.
+_CHAIN_BREAK = 4.5
+
+# Scattering power of an atom relative to the others: its atomic number.
+_ATOMIC_NUMBER = {"C": 6.0, "N": 7.0, "O": 8.0, "S": 16.0, "P": 15.0, "SE": 34.0}
+
+
+@dataclass(frozen=True, eq=False)
+class BeadModel:
+    """Beads in the local frames of a CA trace: ``b = r_i + a u + b v + c (u × v)``.
+
+    u = r_{k+1} - r_{k-1} and v = 2 r_k - r_{k-1} - r_{k+1}, with k the residue itself or, at the end of a chain, its
+    neighbour. The frame is a polynomial of the coordinates: it has no singular point.
+
+    Parameters
+    ----------
+    residue
+        Index of the CA that each bead sits on, shape (n_beads,).
+    frame
+        Indices k - 1, k, k + 1 of each bead's frame, shape (n_beads, 3).
+    coefficients
+        (a, b, c), shape (n_beads, 3); c in 1/Å. All zero for a bead on the CA.
+    weights
+        Scattering weights, mean 1 per residue, shape (n_beads,).
+    spread
+        Root mean square distance of the atoms from their bead, per direction, Å; 0 for unit CA beads.
+    """
+
+    residue: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    coefficients: Array
+    weights: Array
+    spread: float
+
+    @property
+    def on_ca(self) -> bool:
+        """Whether each bead is its residue's CA itself."""
+        return not np.any(self.coefficients) and np.array_equal(self.residue, np.arange(len(self.residue)))
+
+    def place(self, ca: Array) -> Array:
+        """Return the bead positions, shape (n_beads, 3), of a CA trace, shape (n_ca, 3), Å."""
+        if self.on_ca:
+            return ca
+        beads = np.empty((len(self.residue), 3))
+        _place_kernel(ca, self.residue, self.frame, self.coefficients, beads)
+        return beads
+
+    def pull_back(self, ca: Array, gradient: Array) -> Array:
+        """Return the gradient with respect to the CA positions, (n_ca, 3), from that of the beads, (n_beads, 3)."""
+        if self.on_ca:
+            return gradient
+        out = np.zeros_like(ca)
+        _pull_back_kernel(ca, self.residue, self.frame, self.coefficients, gradient, out)
+        return out
+
+    def attach(self, likelihood: Likelihood) -> Likelihood:
+        """Return a likelihood of the CA positions from one of the bead positions."""
+        return likelihood if self.on_ca else _BeadLikelihood(self, likelihood)
+
+
+class _BeadLikelihood:
+    """A likelihood of the CA trace through the beads that ride on it."""
+
+    def __init__(self, beads: BeadModel, likelihood: Likelihood) -> None:
+        self.name = likelihood.name
+        self._beads, self._likelihood = beads, likelihood
+
+    def clone(self) -> _BeadLikelihood:
+        return _BeadLikelihood(self._beads, self._likelihood.clone())
+
+    def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
+        value, gradient = self._likelihood.log_likelihood_and_gradient(self._beads.place(coords))
+        if not math.isfinite(value):
+            return value, np.zeros_like(coords)
+        return value, self._beads.pull_back(coords, gradient)
+
+
+def ca_beads(ca: Structure) -> BeadModel:
+    """Return unit beads on the CA atoms: the paper's model (eq. 3)."""
+    n = ca.n_atoms
+    index = np.arange(n)
+    return BeadModel(index, np.stack([index] * 3, axis=1), np.zeros((n, 3)), np.ones(n), 0.0)
+
+
+def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
+    """Return one bead per residue at its centroid or, split, one for the backbone and one for the side chain."""
+    heavy = np.isin(structure.element, ["H", "D"], invert=True)
+    of_residue = _ca_of_atoms(structure, ca)
+    use = heavy & (of_residue >= 0)
+    weight = np.array([_ATOMIC_NUMBER.get(e, 6.0) for e in structure.element]) * use
+    side = ~np.isin(structure.atom_name, _BACKBONE) if split else np.zeros(structure.n_atoms, dtype=bool)
+    bead = np.where(use, 2 * of_residue + side, -1)[use]
+    n_slots = 2 * ca.n_atoms
+    total = np.bincount(bead, weight[use], n_slots)
+    centre = np.stack(
+        [np.bincount(bead, weight[use] * structure.coords[use, axis], n_slots) for axis in range(3)], axis=1
+    )
+    slots = np.flatnonzero(total > 0.0)
+    centre = centre[slots] / total[slots, None]
+    compact = np.full(n_slots, -1)
+    compact[slots] = np.arange(len(slots))
+    offset = structure.coords[use] - centre[compact[bead]]
+    spread = math.sqrt(float(np.sum(weight[use] * np.sum(offset**2, axis=1)) / np.sum(weight[use])) / 3.0)
+    residue = slots // 2
+    frame = _frames(ca)[residue]
+    coefficients = _coefficients(ca.coords, residue, frame, centre)
+    return BeadModel(residue, frame, coefficients, total[slots] * ca.n_atoms / total.sum(), spread)
+
+
+def centroid_beads(structure: Structure, ca: Structure) -> BeadModel:
+    """Return one bead per residue at the centroid of its heavy atoms, weighted by atomic number."""
+    return _grouped(structure, ca, split=False)
+
+
+def two_beads(structure: Structure, ca: Structure) -> BeadModel:
+    """Return a backbone and a side-chain bead per residue, weighted by atomic number."""
+    return _grouped(structure, ca, split=True)
+
+
+def make_beads(name: str, structure: Structure, ca: Structure) -> BeadModel:
+    """Return the beads of a model by their name in the configuration: "ca", "centroid", "two".
+
+    A model that holds nothing but CA atoms gives unit CA beads whatever the name.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    """
+    if name not in ("ca", "centroid", "two"):
+        raise ConfigError(f"bead: expected ca, centroid or two, got {name!r}")
+    if name == "ca" or not np.any(~structure.is_ca & (_ca_of_atoms(structure, ca) >= 0)):
+        return ca_beads(ca)
+    return centroid_beads(structure, ca) if name == "centroid" else two_beads(structure, ca)
+
+
+def _ca_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
+    """Return the index of the CA of each atom's residue, or -1, shape (n_atoms,)."""
+    row = {
+        key: index
+        for index, key in enumerate(zip(ca.chain, ca.residue_number, ca.insertion_code, ca.residue_name, strict=True))
+    }
+    keys = zip(
+        structure.chain, structure.residue_number, structure.insertion_code, structure.residue_name, strict=True
+    )
+    return np.array([row.get(key, -1) for key in keys], dtype=np.int64)
+
+
+def _frames(ca: Structure) -> NDArray[np.int64]:
+    """Return k - 1, k, k + 1 for each residue; k itself three times where the chain is shorter than three."""
+    n = ca.n_atoms
+    distance = np.linalg.norm(np.diff(ca.coords, axis=0), axis=1)
+    linked = (ca.chain[1:] == ca.chain[:-1]) & (distance < _CHAIN_BREAK)
+    segment = np.concatenate([[0], np.cumsum(~linked)]) if n else np.zeros(0, dtype=int)
+    frame = np.empty((n, 3), dtype=np.int64)
+    for label in np.unique(segment):
+        members = np.flatnonzero(segment == label)
+        if len(members) < 3:
+            frame[members] = members[:, None]
+        else:
+            middle = np.clip(members, members[0] + 1, members[-1] - 1)
+            frame[members] = middle[:, None] + np.array([-1, 0, 1])
+    return frame
+
+
+def _coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64], centre: Array) -> Array:
+    """Solve for (a, b, c) of each bead; the smallest solution where the three CA are (nearly) in line."""
+    before, middle, after = (ca[frame[:, k]] for k in range(3))
+    u = after - before
+    v = 2.0 * middle - before - after
+    basis = np.stack([u, v, np.cross(u, v)], axis=2)  # (n_beads, 3, 3), columns u, v, u × v
+    return np.einsum("nij,nj->ni", np.linalg.pinv(basis, rcond=0.02), centre - ca[residue])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place_kernel(ca, residue, frame, coefficients, beads):  # type: ignore[no-untyped-def]
+    for n in range(len(residue)):
+        i, before, middle, after = residue[n], frame[n, 0], frame[n, 1], frame[n, 2]
+        a, b, c = coefficients[n, 0], coefficients[n, 1], coefficients[n, 2]
+        ux, uy, uz = ca[after, 0] - ca[before, 0], ca[after, 1] - ca[before, 1], ca[after, 2] - ca[before, 2]
+        vx = 2.0 * ca[middle, 0] - ca[before, 0] - ca[after, 0]
+        vy = 2.0 * ca[middle, 1] - ca[before, 1] - ca[after, 1]
+        vz = 2.0 * ca[middle, 2] - ca[before, 2] - ca[after, 2]
+        beads[n, 0] = ca[i, 0] + a * ux + b * vx + c * (uy * vz - uz * vy)
+        beads[n, 1] = ca[i, 1] + a * uy + b * vy + c * (uz * vx - ux * vz)
+        beads[n, 2] = ca[i, 2] + a * uz + b * vz + c * (ux * vy - uy * vx)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pull_back_kernel(ca, residue, frame, coefficients, gradient, out):  # type: ignore[no-untyped-def]
+    u, v, gu, gv = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    for n in range(len(residue)):
+        before, middle, after = frame[n, 0], frame[n, 1], frame[n, 2]
+        a, b, c = coefficients[n, 0], coefficients[n, 1], coefficients[n, 2]
+        g = gradient[n]
+        for k in range(3):
+            u[k] = ca[after, k] - ca[before, k]
+            v[k] = 2.0 * ca[middle, k] - ca[before, k] - ca[after, k]
+        # g·(u × v) = u·(v × g) = v·(g × u)
+        gu[0] = a * g[0] + c * (v[1] * g[2] - v[2] * g[1])
+        gu[1] = a * g[1] + c * (v[2] * g[0] - v[0] * g[2])
+        gu[2] = a * g[2] + c * (v[0] * g[1] - v[1] * g[0])
+        gv[0] = b * g[0] + c * (g[1] * u[2] - g[2] * u[1])
+        gv[1] = b * g[1] + c * (g[2] * u[0] - g[0] * u[2])
+        gv[2] = b * g[2] + c * (g[0] * u[1] - g[1] * u[0])
+        for k in range(3):
+            out[residue[n], k] += g[k]
+            out[after, k] += gu[k] - gv[k]
+            out[before, k] -= gu[k] + gv[k]
+            out[middle, k] += 2.0 * gv[k]

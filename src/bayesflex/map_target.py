@@ -1,0 +1,282 @@
+"""MapTarget: a map made ready to be fitted, and the likelihoods made from it.
+
+The region that counts is fixed before the fit: voxels near the start or above a contour. Only the independent
+observations inside it are counted, and nothing outside it, such as a padded box, can add confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from bayesflex.beads import BeadModel
+from bayesflex.config import FitConfig
+from bayesflex.density_map import DensityMap
+from bayesflex.errors import InputError
+from bayesflex.likelihood.gaussian import GaussianLikelihood
+from bayesflex.likelihood.marginal import MarginalLikelihood, independent_observations
+from bayesflex.overlap import Overlap
+from bayesflex.overlap.field import overlap_field
+from bayesflex.overlap.grid import GridOverlap
+from bayesflex.overlap.pair_function import pair_function
+from bayesflex.overlap.pairs import PairOverlap
+from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.protocols import Likelihood
+from bayesflex.rendering import render
+from bayesflex.units import sigma_of_resolution
+
+Array = NDArray[np.float64]
+
+#: Room around the region in which beads may still move, Å.
+_ROOM = 12.0
+
+#: Volume per residue of a protein, Å³: 110 Da at 0.73 cm³/g (partial specific volume).
+VOLUME_PER_RESIDUE = 110.0 * 0.73 / 0.6022
+
+#: The contour encloses this multiple of the model's own volume, and the region reaches this far (Å) beyond it.
+_CONTOUR_VOLUME, _CONTOUR_MARGIN = 1.2, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class MapTarget:
+    """Map values on the working grid, the region that counts, and what stands still.
+
+    Parameters
+    ----------
+    values
+        Raw map, shape (nz, ny, nx), zero where the working grid leaves the map's box.
+    voxel_size, origin
+        Order (x, y, z), Å.
+    region
+        True for voxels that count, shape (nz, ny, nx).
+    sigma
+        Standard deviation of a bead at full resolution, Å.
+    background
+        Density of the beads that are rendered but not moved, shape (nz, ny, nx), or None.
+    """
+
+    values: Array
+    voxel_size: Array
+    origin: Array
+    region: NDArray[np.bool_]
+    sigma: float
+    background: Array | None = None
+
+    @property
+    def domain(self) -> tuple[Array, Array]:
+        """Lowest and highest position that a bead may have, Å."""
+        nz, ny, nx = self.values.shape
+        return self.origin, self.origin + self.voxel_size * (np.array([nx, ny, nz]) - 1)
+
+    @property
+    def region_volume(self) -> float:
+        """Volume of the region, Å³."""
+        return float(np.count_nonzero(self.region)) * float(np.prod(self.voxel_size))
+
+    def overlap(self, weights: Array, spectrum: Spectrum, centred: bool, evaluation: str) -> Overlap:
+        """Return the overlap of beads with the map.
+
+        Parameters
+        ----------
+        weights
+            Bead weights, shape (n_beads,).
+        spectrum
+            Precision spectrum; on the grid only its blur is used.
+        centred
+            Whether an unknown offset is projected out. Uncentred, the whole grid counts.
+        evaluation
+            "pairs" or "grid".
+        """
+        region = self.region if centred else np.ones_like(self.region)
+        if evaluation == "grid":
+            blur = spectrum.blur / self.voxel_size[::-1]
+            background = None
+            if self.background is not None:
+                background = scipy.ndimage.gaussian_filter(self.background, blur, mode="constant")
+            return GridOverlap(
+                scipy.ndimage.gaussian_filter(self.values, blur, mode="constant"),
+                self.voxel_size,
+                self.origin,
+                math.hypot(self.sigma, spectrum.blur),
+                weights,
+                region,
+                centred,
+                self.domain,
+                background,
+            )
+        volume = float(np.prod(self.voxel_size))
+        values = _prepared(self.values, region, centred)
+        field, map_power = overlap_field(values, self.voxel_size, self.origin, self.sigma, spectrum)
+        offset_power = float(weights.sum()) ** 2 / (volume**2 * np.count_nonzero(region)) if centred else 0.0
+        fixed_field, fixed_values = None, (0.0, 0.0)
+        if self.background is not None:
+            background = _prepared(self.background, region, centred)
+            fixed_field, fixed_power = overlap_field(background, self.voxel_size, self.origin, self.sigma, spectrum)
+            both = overlap_field(values + background, self.voxel_size, self.origin, self.sigma, spectrum)[1]
+            # (a, P b) from the powers of a + b, a and b
+            fixed_values = (0.5 * (both - map_power - fixed_power), fixed_power)
+        return PairOverlap(
+            field,
+            pair_function(self.sigma, spectrum, volume),
+            weights,
+            map_power,
+            self.domain,
+            offset_power,
+            fixed_field,
+            fixed_values,
+        )
+
+    def observations(self, resolution: float, copies: int) -> float:
+        """Return nu, the number of independent observations in the region at a resolution (Å)."""
+        return independent_observations(self.region_volume, resolution, copies)
+
+    def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
+        """Return the likelihood of a stage.
+
+        Parameters
+        ----------
+        config
+            Noise model and its settings.
+        beads
+            What the residues scatter.
+        resolution
+            Resolution of the stage, Å: map and model are blurred alike to it.
+        start
+            CA positions at which the scale of the ``gaussian`` likelihood is fitted, shape (n_ca, 3), Å.
+        """
+        wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
+        blur = math.sqrt(max(wanted**2 - full**2, 0.0))
+        evaluation = "pairs" if config.evaluation == "auto" else config.evaluation
+        if config.likelihood == "gaussian":
+            overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation)
+            at_start = overlap.evaluate(beads.place(start))
+            if at_start is None or at_start.cross <= 0.0:
+                raise InputError(
+                    "gaussian likelihood: the map's scale cannot be fitted at the start, since the model does not "
+                    "overlap the density; dock the model first, or use --likelihood marginal"
+                )
+            scale = at_start.cross / at_start.power
+            peak = (2.0 * math.pi * self.sigma**2) ** -1.5
+            return beads.attach(GaussianLikelihood(overlap, scale, config.noise_sd * peak))
+        # A blurred stage has its band from the blur; the last one is limited to the map's resolution.
+        spectrum = Spectrum(config.resolution, blur)
+        overlap = self.overlap(beads.weights, spectrum, True, evaluation)
+        observations = self.observations(max(resolution, config.resolution), config.copies)
+        return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
+
+    def simulated(self, positions: Array, weights: Array) -> Array:
+        """Return the density of beads at positions (n_beads, 3) on the working grid, background included."""
+        shape = self.values.shape
+        density = render(positions, weights, self.sigma, shape, self.voxel_size, self.origin)
+        return density if self.background is None else density + self.background
+
+
+def make_target(
+    density: DensityMap,
+    start: Array,
+    config: FitConfig,
+    sigma: float,
+    mask: NDArray[np.bool_] | None = None,
+    fixed: tuple[Array, Array] | None = None,
+) -> MapTarget:
+    """Cut the working grid out of a map and choose the region that counts.
+
+    Parameters
+    ----------
+    density
+        The map.
+    start
+        CA positions of the start, shape (n_ca, 3), Å.
+    config
+        ``crop_margin``, ``region_margin``, ``contour``.
+    sigma
+        Standard deviation of a bead, Å.
+    mask
+        True for voxels of ``density`` that count; replaces the automatic region.
+    fixed
+        Positions (n, 3) and weights (n,) of beads that are rendered but not moved.
+
+    Raises
+    ------
+    InputError
+        If no voxel counts, or the map is constant where it counts.
+    """
+    voxel, shape = density.voxel_size, np.array(density.shape_xyz)
+    low = np.floor((start.min(axis=0) - config.crop_margin - density.origin) / voxel).astype(int)
+    high = np.ceil((start.max(axis=0) + config.crop_margin - density.origin) / voxel).astype(int) + 1
+    cropped = _cut(density.values, np.maximum(low, 0), np.minimum(high, shape))
+    origin = density.origin + np.maximum(low, 0) * voxel
+    if mask is not None:
+        region = _cut(mask, np.maximum(low, 0), np.minimum(high, shape))
+    elif min(cropped.shape) > 0:
+        region = _automatic_region(cropped, voxel, origin, start, config)
+    if min(cropped.shape) == 0 or not region.any():
+        raise InputError(
+            f"{density.name}: no voxel counts: the region of the fit and the map do not overlap; "
+            "check the placement of model and map (--origin) or the mask"
+        )
+    # The working grid: the region and the start, with room to move.
+    occupied = np.argwhere(region)[:, ::-1]
+    index = (start - origin) / voxel
+    room = np.ceil(_ROOM / voxel).astype(int)
+    first = np.minimum(occupied.min(axis=0), np.floor(index.min(axis=0)).astype(int)) - room
+    last = np.maximum(occupied.max(axis=0), np.ceil(index.max(axis=0)).astype(int)) + room + 1
+    values = _cut(cropped.astype(np.float64), first, last)
+    region = _cut(region, first, last)
+    origin = origin + first * voxel
+    if np.ptp(values[region]) == 0.0:
+        raise InputError(f"{density.name}: all values in the region of the fit are equal; nothing can be fitted to it")
+    background = None
+    if fixed is not None:
+        background = render(fixed[0], fixed[1], sigma, values.shape, voxel, origin)
+    return MapTarget(values, np.asarray(voxel, dtype=np.float64), origin, region, sigma, background)
+
+
+def _prepared(values: Array, region: NDArray[np.bool_], centred: bool) -> Array:
+    """Return the values minus their mean over the region, zero outside it."""
+    mean = float(values[region].mean()) if centred else 0.0
+    return np.where(region, values - mean, 0.0)
+
+
+def _automatic_region(
+    values: NDArray[np.floating], voxel: Array, origin: Array, start: Array, config: FitConfig
+) -> NDArray[np.bool_]:
+    """Return the voxels near the start or above the contour."""
+    steps = voxel[::-1]
+    index = np.rint((start - origin) / voxel).astype(int)[:, ::-1]
+    inside = np.all((index >= 0) & (index < values.shape), axis=1)
+    empty = np.ones(values.shape, dtype=bool)
+    empty[tuple(index[inside].T)] = False
+    near = np.zeros(values.shape, dtype=bool)
+    if inside.any():
+        near = scipy.ndimage.distance_transform_edt(empty, sampling=steps) <= config.region_margin
+    # Smoothed, so that single voxels of noise do not count as density.
+    smooth = scipy.ndimage.gaussian_filter(
+        values.astype(np.float64), sigma_of_resolution(max(config.resolution, 8.0)) / steps, mode="nearest"
+    )
+    contour = config.contour
+    if contour is None:
+        n_voxels = _CONTOUR_VOLUME * len(start) * VOLUME_PER_RESIDUE / float(np.prod(voxel))
+        fraction = min(n_voxels / values.size, 0.5)
+        contour = float(np.quantile(smooth, 1.0 - fraction))
+    above = smooth > contour
+    if above.any():
+        above = scipy.ndimage.distance_transform_edt(~above, sampling=steps) <= _CONTOUR_MARGIN
+    return near | above
+
+
+def _cut(values: NDArray, low: NDArray[np.int_], high: NDArray[np.int_]) -> NDArray:
+    """Return the block of voxels low <= (x, y, z) < high; what lies outside the array is zero."""
+    low, high = low[::-1], high[::-1]  # (z, y, x)
+    size = np.maximum(high - low, 0)
+    out = np.zeros(size, dtype=values.dtype)
+    source = tuple(slice(max(a, 0), max(min(b, n), 0)) for a, b, n in zip(low, high, values.shape, strict=True))
+    block = values[source]
+    if block.size:
+        target = tuple(slice(s.start - a, s.start - a + n) for s, a, n in zip(source, low, block.shape, strict=True))
+        out[target] = block
+    return out
