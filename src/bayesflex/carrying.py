@@ -118,7 +118,7 @@ class Carrier:
         rotation[: len(old)] = nearest_rotation(np.einsum("nki,nkj->nij", arms_new, arms_old) + pull)
         result = _move(offsets, self.body, rotation, pivot_old, pivot_new) + centre_new
         result[self.ca] = ca_new
-        return result
+        return np.asarray(result)
 
 
 def carry(structure: Structure, ca_new: Array) -> Array:
@@ -227,7 +227,8 @@ def _weights(points: Array, ca_coords: Array, columns: Indices, width: float, n_
     The distance beyond the nearest CA counts, so that a point far from all follows those on its side.
     """
     k = min(_N_NEIGHBOURS, len(ca_coords))
-    distance, neighbour = cKDTree(ca_coords).query(points, k=np.arange(1, k + 1))
+    # A list of ranks keeps the second axis where k is 1.
+    distance, neighbour = map(np.asarray, cKDTree(ca_coords).query(points, k=np.arange(1, k + 1)))
     weight = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     weight /= weight.sum(axis=1, keepdims=True)
     pointers = np.arange(len(points) + 1) * k
