@@ -51,7 +51,7 @@ def _contact_kernel(coords, start, index, distance2, scale, depth, gradient):  #
 class NativeContacts(Term):
     """E = ε Σ [1 - (1 + u²/8)⁻⁴], u = (r² - r₀²) / (2 r₀ w), over pairs in contact at the start.
 
-    Near r₀, u is (r - r₀)/w, and the well is a Gaussian of width w, ε (1 - exp(-u²/2)), within 0.05 ε for every u:
+    Near r₀, u is (r - r₀)/w, and the well is a Gaussian of width w, ε (1 - exp(-u²/2)), within 0.07 ε for every u:
     the power replaces exponential and square root by one division. A lost contact costs ε, at any distance.
     Pairs are those within the cut-off that are not joined by three bonds or fewer, within chains and between them.
 

@@ -1,0 +1,408 @@
+"""Normal modes of an elastic network on CA: the directions in which a protein moves at little cost.
+
+Each pair of beads within a cut-off is joined by a spring at rest (anisotropic network model: Atilgan et al.,
+Biophys. J. 80 (2001) 505). Modes are unit vectors over all beads; an amplitude a (Å) moves the beads by a·A, that is
+by |a|/√N in the root mean square. The network is not part of the posterior: it only proposes directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sparse
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, eigsh, splu
+
+from bayesflex.config import FIRST_MODE
+from bayesflex.errors import ConfigError, InputError
+from bayesflex.neighbours import NeighbourList
+
+Array = NDArray[np.float64]
+
+#: Modes below this collectivity move a few residues only, and are a sign of a network that is too thin.
+LOW_COLLECTIVITY = 0.05
+
+#: Stiffness of the springs along the chain, in units of the others'. Keeps tails and loops in one piece.
+CHAIN_STIFFNESS = 10.0
+
+# Up to this many beads a full diagonalisation is as fast as an iterative one.
+_DENSE_BEADS = 60
+# In units of the Hessian's mean diagonal: eigenvalues below are zero (the lowest true ones of large assemblies are
+# 1e-5, rounding leaves 1e-14), and the shift that makes the matrix positive definite.
+_ZERO, _SHIFT = 1e-9, 1e-6
+# Names listed in a message.
+_LISTED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class NormalModes:
+    """The lowest internal modes of one structure.
+
+    Parameters
+    ----------
+    vectors
+        Shape (n_modes, n_beads, 3); as rows of 3 n_beads numbers orthonormal, and orthogonal to moving as one.
+        The component of largest size is positive.
+    eigenvalues
+        Stiffness of each mode in units of a spring's, ascending, shape (n_modes,).
+    numbers
+        Counted as the field does, from 7: the first six move the whole. Shape (n_modes,).
+    collectivity
+        Fraction of the beads that take part, 1/n_beads to 1, shape (n_modes,).
+    cutoff
+        Of the network, Å.
+    notes
+        Sentences the user should read.
+    """
+
+    vectors: Array
+    eigenvalues: Array
+    numbers: NDArray[np.int64]
+    collectivity: Array
+    cutoff: float
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n_modes, n_beads = self.vectors.shape[:2]
+        if self.vectors.shape != (n_modes, n_beads, 3):
+            raise InputError(f"modes have shape {self.vectors.shape}, expected (n_modes, n_beads, 3)")
+        for name in ("eigenvalues", "numbers", "collectivity"):
+            if len(getattr(self, name)) != n_modes:
+                raise InputError(f"modes: {len(getattr(self, name))} {name} for {n_modes} vectors")
+
+    @property
+    def n_modes(self) -> int:
+        """Number of modes."""
+        return len(self.vectors)
+
+    @property
+    def n_beads(self) -> int:
+        """Number of beads."""
+        return int(self.vectors.shape[1])
+
+    def select(self, numbers: Iterable[int]) -> NormalModes:
+        """Return the modes of these numbers, in that order.
+
+        Raises
+        ------
+        ConfigError
+            If a number is not among them.
+        """
+        wanted = list(numbers)
+        missing = sorted(set(wanted) - set(self.numbers.tolist()))
+        if missing:
+            raise ConfigError(
+                f"mode {missing[0]} is not among the computed modes {self.numbers.min()} to {self.numbers.max()}; "
+                f"modes are numbered from {FIRST_MODE}"
+            )
+        rows = [int(np.flatnonzero(self.numbers == number)[0]) for number in wanted]
+        return NormalModes(
+            self.vectors[rows],
+            self.eigenvalues[rows],
+            self.numbers[rows],
+            self.collectivity[rows],
+            self.cutoff,
+            self.notes,
+        )
+
+    def to_amplitudes(self, displacement: Array) -> Array:
+        """Return the amplitudes (Å), shape (n_modes,), of a displacement (Å), shape (n_beads, 3): a_m = A_m · d."""
+        return np.tensordot(self.vectors, displacement, axes=2)
+
+    def to_displacement(self, amplitudes: Array) -> Array:
+        """Return the displacement (Å), shape (n_beads, 3), of amplitudes (Å), shape (n_modes,): Σ a_m A_m."""
+        return np.tensordot(amplitudes, self.vectors, axes=1)
+
+    def square_fluctuations(self) -> Array:
+        """Return Σ |A_m|² / λ_m of each bead, shape (n_beads,): relative B-factors of these modes."""
+        fluctuations: Array = np.einsum("mnk,m->n", self.vectors**2, 1.0 / self.eigenvalues)
+        return fluctuations
+
+
+def overlap(mode: Array, displacement: Array) -> float:
+    """Return |A · d| / (|A| |d|): how much of a displacement's direction a mode holds, 0 to 1.
+
+    After Marques and Sanejouand, Proteins 23 (1995) 557. Superpose the two structures first: a displacement that
+    turns the whole is in no mode.
+
+    Parameters
+    ----------
+    mode, displacement
+        Shape (n_beads, 3). A displacement of zero has overlap 0.
+    """
+    norm = float(np.linalg.norm(mode) * np.linalg.norm(displacement))
+    return abs(float(np.sum(mode * displacement))) / norm if norm > 0.0 else 0.0
+
+
+def collectivity(vectors: Array) -> Array:
+    """Return exp(-Σ p log p) / n_beads, p = |A_n|² of a unit vector: the fraction of beads that a mode moves.
+
+    Brüschweiler, J. Chem. Phys. 102 (1995) 3396, eq. 5, without masses.
+
+    Parameters
+    ----------
+    vectors
+        Shape (n_modes, n_beads, 3).
+
+    Returns
+    -------
+    Shape (n_modes,).
+    """
+    share = np.sum(vectors**2, axis=2)
+    share = share / share.sum(axis=1, keepdims=True)
+    entropy = -np.sum(share * np.log(np.where(share > 0.0, share, 1.0)), axis=1)
+    shares: Array = np.exp(entropy) / vectors.shape[1]
+    return shares
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
+    """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
+    n = coords.shape[0]
+    place = row_start[:-1].copy()
+    block = np.empty((3, 3))
+    diagonal = np.zeros((n, 3, 3))
+    m = 0
+    for i in range(n):
+        # All partners below i have put themselves into row i by now.
+        on_diagonal = place[i]
+        column[on_diagonal] = i
+        place[i] += 1
+        while m < first.shape[0] and first[m] == i:
+            j = second[m]
+            r2 = 0.0
+            for a in range(3):
+                r2 += (coords[j, a] - coords[i, a]) ** 2
+            for a in range(3):
+                for b in range(3):
+                    block[a, b] = stiffness[m] * (coords[j, a] - coords[i, a]) * (coords[j, b] - coords[i, b]) / r2
+            diagonal[i] += block
+            diagonal[j] += block
+            column[place[i]] = j
+            blocks[place[i]] = -block
+            place[i] += 1
+            column[place[j]] = i
+            blocks[place[j]] = -block
+            place[j] += 1
+            m += 1
+        blocks[on_diagonal] = diagonal[i]
+
+
+def _springs(
+    coords: Array, cutoff: float, links: NDArray[np.integer] | None, link_stiffness: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Return the two beads of each spring, sorted, and its stiffness; shapes (n_springs,)."""
+    n = len(coords)
+    rows = NeighbourList(cutoff, skin=0.0).update(coords)
+    if rows is None:
+        raise InputError("elastic network: a coordinate is not finite; expected positions in Å")
+    key = np.repeat(np.arange(n), np.diff(rows[0])) * n + rows[1]
+    pairs = np.zeros((0, 2), np.int64) if links is None else np.sort(np.asarray(links, np.int64), axis=1)
+    link_key = pairs[:, 0] * n + pairs[:, 1]
+    key = np.union1d(key, link_key)
+    return key // n, key % n, np.where(np.isin(key, link_key), link_stiffness, 1.0)
+
+
+def network_hessian(
+    coords: Array,
+    cutoff: float,
+    links: NDArray[np.integer] | None = None,
+    link_stiffness: float = CHAIN_STIFFNESS,
+) -> sparse.bsr_matrix:
+    """Return the second derivatives of the elastic network's energy, ½ Σ k (r - r₀)², at rest.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n_beads, 3), Å.
+    cutoff
+        Distance up to which beads are joined by a spring of stiffness 1, Å.
+    links
+        Pairs joined at any distance, shape (n_links, 2), or None.
+    link_stiffness
+        Stiffness of these.
+
+    Returns
+    -------
+    Shape (3 n_beads, 3 n_beads) in blocks of 3 × 3, columns in order.
+
+    Raises
+    ------
+    InputError
+        If a coordinate is not finite, or two beads joined by a spring coincide.
+    """
+    coords = np.ascontiguousarray(coords, dtype=np.float64)
+    n = len(coords)
+    first, second, stiffness = _springs(coords, cutoff, links, link_stiffness)
+    coincident = np.flatnonzero(np.all(coords[first] == coords[second], axis=1))
+    if len(coincident):
+        m = coincident[0]
+        raise InputError(
+            f"elastic network: beads {first[m] + 1} and {second[m] + 1} (counted from 1) are at the same place; "
+            "remove one of the two"
+        )
+    row_start = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(first, minlength=n) + np.bincount(second, minlength=n) + 1, out=row_start[1:])
+    column = np.empty(row_start[-1], np.int64)
+    blocks = np.empty((row_start[-1], 3, 3))
+    _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
+    return sparse.bsr_matrix((blocks, column, row_start), shape=(3 * n, 3 * n))
+
+
+def rigid_motions(coords: Array) -> Array:
+    """Return an orthonormal basis of the motions as one, three shifts and three turns, shape (6, n_beads, 3)."""
+    n = len(coords)
+    centred = coords - coords.mean(axis=0)
+    shifts = np.broadcast_to(np.eye(3)[:, None, :], (3, n, 3))
+    turns = np.cross(np.eye(3)[:, None, :], centred[None])
+    basis, _ = np.linalg.qr(np.concatenate([shifts, turns]).reshape(6, 3 * n).T)
+    return np.ascontiguousarray(basis.T).reshape(6, n, 3)
+
+
+def normal_modes(
+    coords: Array,
+    n_modes: int,
+    cutoff: float,
+    *,
+    links: NDArray[np.integer] | None = None,
+    link_stiffness: float = CHAIN_STIFFNESS,
+    names: NDArray[np.str_] | None = None,
+) -> NormalModes:
+    """Return the lowest internal modes of the elastic network of a structure.
+
+    The six motions as one are known in closed form: they are projected out, and a seventh mode without cost is an
+    error. The rest come from Lanczos iterations on the inverse, from a fixed start. A symmetric assembly has
+    degenerate modes, of which any rotation is as good.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n_beads, 3), Å.
+    n_modes
+        How many.
+    cutoff
+        Distance up to which beads are joined, Å.
+    links
+        Pairs joined whatever their distance, for example along the chain, shape (n_links, 2), or None.
+    link_stiffness
+        Stiffness of these in units of the others'.
+    names
+        What beads are called in messages, shape (n_beads,); None counts them from 1.
+
+    Raises
+    ------
+    ConfigError
+        If there are not so many modes, or the cut-off is not positive.
+    InputError
+        If a coordinate is not finite, or the network leaves beads loose.
+    """
+    n = len(coords)
+    available = 3 * n - 6
+    if not 1 <= n_modes <= available:
+        raise ConfigError(
+            f"modes: {n_modes} asked for, but {n} CA have {max(available, 0)} internal modes (3N - 6); "
+            f"ask for 1 to {available}, numbered {FIRST_MODE} to {FIRST_MODE - 1 + available}"
+            if available > 0
+            else f"modes: {n_modes} asked for, but {n} CA have none (3N - 6 is {available}); fit local displacements"
+        )
+    if not cutoff > 0.0:
+        raise ConfigError(f"network cut-off is {cutoff} Å, expected a positive number, for example 10")
+    labels = np.arange(1, n + 1).astype(str) if names is None else names
+    hessian = network_hessian(coords, cutoff, links, link_stiffness)
+    _require_connected(hessian, cutoff, labels)
+    rigid = rigid_motions(np.asarray(coords, dtype=np.float64)).reshape(6, 3 * n)
+    scale = float(hessian.diagonal().mean())
+    dense = n <= _DENSE_BEADS or 4 * n_modes > 3 * n
+    vectors = _solve_dense(hessian, rigid, n_modes, scale) if dense else _solve_sparse(hessian, rigid, n_modes, scale)
+    eigenvalues = np.einsum("mk,mk->m", vectors, (hessian @ vectors.T).T)
+    _require_stiff(vectors[eigenvalues < _ZERO * scale], cutoff, labels)
+    largest = np.argmax(np.abs(vectors), axis=1)
+    vectors *= np.sign(vectors[np.arange(n_modes), largest])[:, None]
+    vectors = vectors.reshape(n_modes, n, 3)
+    numbers = np.arange(FIRST_MODE, FIRST_MODE + n_modes)
+    shares = collectivity(vectors)
+    return NormalModes(vectors, eigenvalues, numbers, shares, cutoff, _notes(numbers, shares, cutoff))
+
+
+def _solve_dense(hessian: sparse.bsr_matrix, rigid: Array, n_modes: int, scale: float) -> Array:
+    """Return the lowest modes as rows, by full diagonalisation, with the rigid motions lifted out of the way."""
+    lifted = hessian.toarray() + (1e3 * scale) * rigid.T @ rigid
+    _, columns = scipy.linalg.eigh(lifted, subset_by_index=(0, n_modes - 1))
+    return _orthonormal(columns, rigid)
+
+
+def _solve_sparse(hessian: sparse.bsr_matrix, rigid: Array, n_modes: int, scale: float) -> Array:
+    """Return the lowest modes as rows, by Lanczos iterations on (H + shift)⁻¹ beside the rigid motions."""
+    size = hessian.shape[0]
+    shift = _SHIFT * scale
+    shifted = (hessian + shift * sparse.identity(size, format="bsr")).tocsc()
+    # Symmetric and positive definite: no pivoting, and an ordering of the symmetric pattern keeps the factor thin.
+    factor = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+
+    def apply(vector: Array) -> Array:
+        solution = factor.solve(vector.ravel())
+        solution -= rigid.T @ (rigid @ solution)
+        return solution
+
+    start = np.random.default_rng(0).standard_normal(size)  # fixed: the same modes every time
+    start -= rigid.T @ (rigid @ start)
+    inverse = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+    _, columns = eigsh(hessian, k=n_modes, sigma=-shift, OPinv=inverse, v0=start)
+    vectors = _orthonormal(columns, rigid)
+    # Degenerate or not, order by stiffness.
+    return vectors[np.argsort(np.einsum("mk,mk->m", vectors, (hessian @ vectors.T).T), kind="stable")]
+
+
+def _orthonormal(columns: Array, rigid: Array) -> Array:
+    """Return columns as rows, orthonormal and orthogonal to the rigid motions, each keeping its direction."""
+    columns = columns - rigid.T @ (rigid @ columns)
+    basis, triangle = np.linalg.qr(columns)
+    return np.ascontiguousarray((basis * np.sign(np.diag(triangle))).T)
+
+
+def _listing(labels: NDArray[np.str_], indices: NDArray[np.integer]) -> str:
+    names = ", ".join(str(label) for label in labels[indices[:_LISTED]])
+    return names + (f" and {len(indices) - _LISTED} more" if len(indices) > _LISTED else "")
+
+
+def _require_connected(hessian: sparse.bsr_matrix, cutoff: float, labels: NDArray[np.str_]) -> None:
+    """Raise InputError where the network falls into pieces, naming the beads of the smaller ones."""
+    pattern = sparse.csr_matrix((np.ones(len(hessian.indices)), hessian.indices, hessian.indptr))
+    n_pieces, piece = connected_components(pattern, directed=False)
+    if n_pieces == 1:
+        return
+    loose = np.flatnonzero(piece != np.argmax(np.bincount(piece)))
+    raise InputError(
+        f"elastic network: at a cut-off of {cutoff:g} Å the model falls into {n_pieces} pieces; not joined to the "
+        f"largest are residues {_listing(labels, loose)}. Raise the cut-off, or remove them from the model"
+    )
+
+
+def _require_stiff(free: Array, cutoff: float, labels: NDArray[np.str_]) -> None:
+    """Raise InputError where internal motions cost nothing, naming the beads that move in them."""
+    if len(free) == 0:
+        return
+    share = np.sum(free.reshape(len(free), -1, 3) ** 2, axis=(0, 2))
+    order = np.argsort(-share, kind="stable")
+    loose = np.sort(order[share[order] > 0.1 * share.max()])
+    raise InputError(
+        f"elastic network: at a cut-off of {cutoff:g} Å {len(free)} or more internal motions cost nothing, beside the "
+        f"six of the whole; loose are residues {_listing(labels, loose)}. Raise the cut-off, or remove them from the "
+        "model"
+    )
+
+
+def _notes(numbers: NDArray[np.int64], shares: Array, cutoff: float) -> tuple[str, ...]:
+    low = numbers[shares < LOW_COLLECTIVITY]
+    if len(low) == 0:
+        return ()
+    listed = ", ".join(str(number) for number in low[:_LISTED]) + (" and more" if len(low) > _LISTED else "")
+    return (
+        f"modes {listed} have a collectivity below {LOW_COLLECTIVITY:g}: at a cut-off of {cutoff:g} Å they move a few "
+        "residues only. A larger network cut-off often removes such modes",
+    )
