@@ -122,6 +122,9 @@ class FitConfig:
 
     # Prior
     temperature: float = field(default=300.0, metadata=positive("Temperature of the structural prior, K.", "prior"))
+    centre_sd: float = field(
+        default=30.0, metadata=positive("The model's centre stays about where it starts, within this, Å.", "prior")
+    )
     bond_constant: float = field(default=40.0, metadata=not_negative("Stiffness of CA-CA bonds, kcal/mol/Å².", "prior"))
     angle_constant: float = field(
         default=10.0, metadata=not_negative("Stiffness of CA-CA-CA angles, kcal/mol/rad².", "prior")

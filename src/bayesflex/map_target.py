@@ -20,7 +20,7 @@ from bayesflex.errors import InputError
 from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.marginal import MarginalLikelihood, independent_observations
 from bayesflex.overlap import Overlap
-from bayesflex.overlap.field import overlap_field
+from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
 from bayesflex.overlap.pairs import PairOverlap
@@ -108,27 +108,39 @@ class MapTarget:
                 self.domain,
                 background,
             )
-        volume = float(np.prod(self.voxel_size))
-        values = _prepared(self.values, region, centred)
-        field, map_power = overlap_field(values, self.voxel_size, self.origin, self.sigma, spectrum)
-        offset_power = float(weights.sum()) ** 2 / (volume**2 * np.count_nonzero(region)) if centred else 0.0
-        fixed_field, fixed_values = None, (0.0, 0.0)
+        # The inner products run over all space, with the map zero outside the region: then no correlation exceeds 1.
+        indicator = region.astype(np.float64)
+        values = np.where(region, self.values, 0.0)
+        offset_field, offset_norm = None, 0.0
+        if centred:
+            offset_field, offset_norm = self._field(indicator, spectrum)
+            values -= self._product(values, indicator, spectrum) / offset_norm * indicator
+        field, map_power = self._field(values, spectrum)
+        fixed_field, fixed_values = None, (0.0, 0.0, 0.0)
         if self.background is not None:
-            background = _prepared(self.background, region, centred)
-            fixed_field, fixed_power = overlap_field(background, self.voxel_size, self.origin, self.sigma, spectrum)
-            both = overlap_field(values + background, self.voxel_size, self.origin, self.sigma, spectrum)[1]
-            # (a, P b) from the powers of a + b, a and b
-            fixed_values = (0.5 * (both - map_power - fixed_power), fixed_power)
+            fixed_field, fixed_power = self._field(self.background, spectrum)
+            fixed_values = (
+                self._product(values, self.background, spectrum),
+                fixed_power,
+                self._product(indicator, self.background, spectrum) if centred else 0.0,
+            )
         return PairOverlap(
             field,
-            pair_function(self.sigma, spectrum, volume),
+            pair_function(self.sigma, spectrum, float(np.prod(self.voxel_size))),
             weights,
             map_power,
             self.domain,
-            offset_power,
+            offset_field,
+            offset_norm,
             fixed_field,
             fixed_values,
         )
+
+    def _field(self, values: Array, spectrum: Spectrum) -> tuple[SplineField, float]:
+        return overlap_field(values, self.voxel_size, self.origin, self.sigma, spectrum)
+
+    def _product(self, a: Array, b: Array, spectrum: Spectrum) -> float:
+        return inner_product(a, b, self.voxel_size, math.hypot(self.sigma, spectrum.blur), spectrum)
 
     def observations(self, resolution: float, copies: int) -> float:
         """Return nu, the number of independent observations in the region at a resolution (Å)."""
@@ -234,12 +246,6 @@ def make_target(
     if fixed is not None:
         background = render(fixed[0], fixed[1], sigma, values.shape, voxel, origin)
     return MapTarget(values, np.asarray(voxel, dtype=np.float64), origin, region, sigma, background)
-
-
-def _prepared(values: Array, region: NDArray[np.bool_], centred: bool) -> Array:
-    """Return the values minus their mean over the region, zero outside it."""
-    mean = float(values[region].mean()) if centred else 0.0
-    return np.where(region, values - mean, 0.0)
 
 
 def _automatic_region(

@@ -125,16 +125,11 @@ def overlap_field(
     """
     width = math.hypot(sigma, spectrum.blur)
     voxel = np.asarray(voxel_size, dtype=np.float64)[::-1]  # (z, y, x), as the axes of values
-    padding = np.ceil(_PADDING * width / voxel).astype(int)
-    shape = tuple(scipy.fft.next_fast_len(int(n + 2 * p), real=True) for n, p in zip(values.shape, padding, strict=True))
+    padding, shape = _padded(values.shape, voxel, width)
     transform = scipy.fft.rfftn(values, s=shape, workers=1)
     squared = _squared_frequency(shape, voxel)
     weight = spectrum(np.sqrt(squared))
-    half_plane = np.full(transform.shape[2], 2.0)
-    half_plane[0] = 1.0
-    if shape[2] % 2 == 0:
-        half_plane[-1] = 1.0
-    map_power = float(np.sum(half_plane * weight * np.abs(transform) ** 2) / np.prod(shape))
+    map_power = _power_sum(transform, transform, weight, shape)
 
     transform *= weight * np.exp(-2.0 * math.pi**2 * sigma**2 * squared)
     box = np.array(shape) * voxel
@@ -151,6 +146,36 @@ def overlap_field(
     coefficients = scipy.ndimage.spline_filter(field, order=3, mode="grid-wrap", output=np.float64)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
     return SplineField(np.ascontiguousarray(coefficients, dtype=np.float32), start, spacing[::-1].copy()), map_power
+
+
+def inner_product(a: Array, b: Array, voxel_size: Array, width: float, spectrum: Spectrum) -> float:
+    """Return ``(a, P b)``, a sum over voxels, of two maps of shape (nz, ny, nx) that are zero outside their box.
+
+    ``width`` is the standard deviation (Å) of a bead, blur included, by which the box is padded.
+    """
+    voxel = np.asarray(voxel_size, dtype=np.float64)[::-1]
+    _, shape = _padded(a.shape, voxel, width)
+    first, second = (scipy.fft.rfftn(values, s=shape, workers=1) for values in (a, b))
+    weight = spectrum(np.sqrt(_squared_frequency(shape, voxel)))
+    return _power_sum(first, second, weight, shape)
+
+
+def _padded(size: tuple[int, ...], voxel: Array, width: float) -> tuple[NDArray[np.int_], tuple[int, ...]]:
+    """Return the padding and the padded number of samples along (z, y, x)."""
+    padding = np.ceil(_PADDING * width / voxel).astype(int)
+    shape = tuple(scipy.fft.next_fast_len(int(n + 2 * p), real=True) for n, p in zip(size, padding, strict=True))
+    return padding, shape
+
+
+def _power_sum(
+    a: NDArray[np.complex128], b: NDArray[np.complex128], weight: Array, shape: tuple[int, ...]
+) -> float:
+    """Return ``sum_k weight a* b`` of two real arrays from their half transforms, normalised as a sum over samples."""
+    half_plane = np.full(a.shape[2], 2.0)
+    half_plane[0] = 1.0
+    if shape[2] % 2 == 0:
+        half_plane[-1] = 1.0
+    return float(np.sum(half_plane * weight * (a.real * b.real + a.imag * b.imag)) / np.prod(shape))
 
 
 def _squared_frequency(shape: tuple[int, ...], voxel: Array) -> Array:
