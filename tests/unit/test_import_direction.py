@@ -31,7 +31,7 @@ LAYERS = (
     ("sampling", "plots"),
     ("report",),
     ("workflows",),
-    ("cli_settings", "cli"),
+    ("cli_settings", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
