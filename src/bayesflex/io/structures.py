@@ -94,14 +94,13 @@ def write_ensemble(structure: Structure, coords: NDArray[np.float64], path: str 
         )
     _require_finite(coords, f"ensemble of {structure.name}")
     result = _gemmi_of(structure)
-    first = result[0]
-    for number, positions in enumerate(coords[1:], start=2):
-        model = first.clone()
+    # A copy of its own: adding models moves those that the structure holds.
+    model = result[0].clone()
+    del result[0]
+    for number, positions in enumerate(coords, start=1):
         model.num = number
         _set_positions(model, positions)
         result.add_model(model)
-    result[0].num = 1
-    _set_positions(result[0], coords[0])
     _write_text(_mmcif_of(result), path)
 
 
@@ -125,7 +124,7 @@ def _reasons_against_pdb(structure: Structure) -> list[str]:
     for column, width in widths.items():
         longest = max(np.unique(getattr(structure, column)), key=len)
         if len(longest) > width:
-            reasons.append(f"{column.replace('_', ' ')} {longest!r} longer than {width}")
+            reasons.append(f"{column.replace('_', ' ')} {str(longest)!r} longer than {width}")
     if structure.coords.min() < _PDB_COORDINATES[0] or structure.coords.max() > _PDB_COORDINATES[1]:
         reasons.append(f"coordinates outside {_PDB_COORDINATES[0]} to {_PDB_COORDINATES[1]} Å")
     return reasons
