@@ -22,10 +22,7 @@ def cases():
         "uniform": (DiagonalMass.uniform(3, 2.5), 2.5 * np.eye(3)),
         "diagonal": (DiagonalMass(np.array([0.1, 1.0, 30.0])), np.diag([0.1, 1.0, 30.0])),
         "dense": (DenseMass(COVARIANCE), dense),
-        "block": (
-            BlockMass([(slice(0, 2), DenseMass(COVARIANCE)), (slice(2, 5), DiagonalMass.uniform(3, 3.0))]),
-            block,
-        ),
+        "block": (block_mass, block),
     }
 
 
