@@ -168,7 +168,10 @@ def modes(
     from bayesflex.io.structures import read_structure
     from bayesflex.workflows.modes import compute_modes
 
-    compute_modes(read_structure(model), number, cutoff, out)
+    computed = compute_modes(read_structure(model), number, cutoff, out).modes
+    typer.echo(f"{'mode':>5}  {'eigenvalue':>12}  {'collectivity':>12}")
+    for mode, value, share in zip(computed.numbers, computed.eigenvalues, computed.collectivity, strict=True):
+        typer.echo(f"{mode:>5}  {value:>12.5g}  {share:>12.3f}")
     typer.echo(f"Wrote {out}")
 
 
