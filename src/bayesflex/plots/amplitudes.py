@@ -17,7 +17,8 @@ from bayesflex.plots.style import (
     new_figure,
 )
 
-_MOST_COLUMNS = 4
+#: Panels side by side that stay legible, the best number first.
+_COLUMNS = (4, 5, 3)
 
 
 def plot_amplitudes(table: MetricsTable) -> Figure:
@@ -31,7 +32,8 @@ def plot_amplitudes(table: MetricsTable) -> Figure:
     modes = [number for number in table.mode_numbers if table.has(f"{AMPLITUDE_PREFIX}{number}")]
     if not modes:
         raise InputError("figure: the metrics have no mode amplitudes; fit with modes to draw them")
-    n_columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(len(modes))))
+    # The fewest empty panels; min() takes the first of equals.
+    n_columns = min(_COLUMNS, key=lambda n: -len(modes) % n) if len(modes) > max(_COLUMNS) else len(modes)
     n_rows = math.ceil(len(modes) / n_columns)
     figure, axes = new_figure(1.0 + max(1.5 * n_rows, 2.0), n_rows, n_columns)
     for axis, number in zip(axes, modes, strict=False):
@@ -40,9 +42,8 @@ def plot_amplitudes(table: MetricsTable) -> Figure:
         axis.set_title(f"mode {number}", fontsize=FONT_SIZE)
     for axis in axes[len(modes) :]:
         axis.set_visible(False)
-    for axis in axes[max(0, len(modes) - n_columns) : len(modes)]:
-        # The last panel of each column, also where the last row is not full.
-        axis.tick_params(labelbottom=True)
+    for axis in axes[len(modes) - n_columns : len(modes)]:
+        axis.tick_params(labelbottom=True)  # the last panel of each column, also where the last row is not full
         label_iterations(axis)
     figure.supylabel("amplitude (Å)", fontsize=FONT_SIZE)
     add_legend(figure, table)

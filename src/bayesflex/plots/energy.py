@@ -10,6 +10,7 @@ from bayesflex.plots.style import (
     add_legend,
     draw_chains,
     label_iterations,
+    leave_out_outliers,
     mark_stages,
     new_figure,
     require,
@@ -32,6 +33,7 @@ def plot_energy(table: MetricsTable) -> Figure:
         require(table, name)
         mark_stages(axis, table, labelled=axis is axes[0])
         draw_chains(axis, table, name)
+        leave_out_outliers(axis, table.column(name))
         axis.set_ylabel(label, fontsize=FONT_SIZE)
     label_iterations(axes[-1])
     add_legend(figure, table)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
@@ -33,10 +34,12 @@ DIVERGENT_COLOUR = "#B00000"
 WARMUP_COLOUR = "#EEEEEE"
 GRID_COLOUR = "#DDDDDD"
 
+#: Names of stages that mean something here; all others are parts of the warm-up.
+START = "start"
 SAMPLING = "sampling"
 
-#: Values further than this many times the central 96 % from it are left outside the axes.
-_OUTLIER_REACH = 1.0
+#: Values further from the central 96 % than this many times its width are left outside the axes.
+_OUTLIER_REACH = 0.5
 
 
 class Stage(NamedTuple):
@@ -55,6 +58,7 @@ def new_figure(height: float, n_rows: int = 1, n_columns: int = 1) -> tuple[Figu
         axis.tick_params(labelsize=SMALL_FONT_SIZE)
         axis.grid(color=GRID_COLOUR, linewidth=0.5)
         axis.set_axisbelow(True)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     return figure, axes
@@ -90,12 +94,13 @@ def draw_chains(axis: Axes, table: MetricsTable, name: str) -> None:
         marker = "." if len(values) == 1 else ""
         axis.plot(rows.iteration, values, color=colour, linewidth=0.8, alpha=0.85, marker=marker)
         divergent = rows.values["divergent"] > 0 if "divergent" in rows.values else np.zeros(len(values), dtype=bool)
-        axis.plot(rows.iteration[divergent], values[divergent], zorder=4, **_DIVERGENT_STYLE)
-    axis.set_ylim(*_limits(table.column(name)))
+        axis.add_line(_divergent_marks(rows.iteration[divergent], values[divergent]))
 
 
 def draw_mean(axis: Axes, table: MetricsTable, name: str) -> None:
-    """Draw the mean over the chains as a thick line, where every chain has got to."""
+    """Draw the mean over several chains as a thick line, where every chain has got to."""
+    if len(table.chains) == 1:
+        return
     iterations = np.unique(table.iteration)
     values = _finite(table.column(name))
     index = np.searchsorted(iterations, table.iteration)
@@ -105,12 +110,27 @@ def draw_mean(axis: Axes, table: MetricsTable, name: str) -> None:
     axis.plot(iterations[everywhere], sums[everywhere] / counts[everywhere], color=MEAN_COLOUR, linewidth=1.8, zorder=3)
 
 
+def leave_out_outliers(axis: Axes, values: NDArray[np.float64]) -> None:
+    """Limit the y axis to the bulk of the values, so that a few of a cold start do not flatten the rest."""
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2.0, 98.0])
+    reach = _OUTLIER_REACH * (high - low)
+    low, high = max(finite.min(), low - reach), min(finite.max(), high + reach)
+    if high > low:
+        margin = 0.05 * (high - low)
+        axis.set_ylim(low - margin, high + margin)
+
+
 def stages_of(table: MetricsTable) -> list[Stage]:
-    """Return the stages in order of time, each from the first chain's entry to the next stage's."""
-    names = list(dict.fromkeys(table.stage[np.argsort(table.iteration, kind="stable")].tolist()))
+    """Return the stages in order of time, each from the first chain's entry to the next stage's.
+
+    The start, a single point, belongs to the stage after it.
+    """
+    in_time = table.stage[np.argsort(table.iteration, kind="stable")].tolist()
+    names = [name for name in dict.fromkeys(in_time) if name != START] or list(dict.fromkeys(in_time))
     begins = [int(table.iteration[table.stage == name].min()) for name in names]
-    ends = [*begins[1:], int(table.iteration.max()) + 1] if names else []
-    return [Stage(*stage) for stage in zip(names, begins, ends, strict=True)]
+    bounds = [int(table.iteration.min()), *begins[1:], int(table.iteration.max()) + 1] if names else []
+    return [Stage(*stage) for stage in zip(names, bounds[:-1], bounds[1:], strict=True)]
 
 
 def mark_stages(axis: Axes, table: MetricsTable, labelled: bool = False) -> None:
@@ -158,12 +178,12 @@ def add_legend(figure: Figure, table: MetricsTable, with_mean: bool = False) -> 
         Line2D([], [], color=colour, linewidth=1.5, label=f"chain {chain}")
         for chain, colour in zip(chains, chain_colours(len(chains)), strict=True)
     ]
-    if with_mean:
+    if with_mean and len(chains) > 1:
         handles.append(Line2D([], [], color=MEAN_COLOUR, linewidth=1.8, label="mean of chains"))
-    if np.any(table.stage != SAMPLING):
+    if any(stage.name != SAMPLING for stage in stages_of(table)):
         handles.append(Patch(color=WARMUP_COLOUR, label="warm-up"))
     if "divergent" in table.values and np.any(table.values["divergent"] > 0):
-        handles.append(Line2D([], [], linestyle="none", label="divergent", **_DIVERGENT_STYLE))
+        handles.append(_divergent_marks(np.zeros(0, dtype=np.int64), np.zeros(0)))
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -187,23 +207,24 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
-_DIVERGENT_STYLE = {"marker": "x", "color": DIVERGENT_COLOUR, "markersize": 5.0, "markeredgewidth": 1.2, "linewidth": 0}
+def _divergent_marks(iterations: NDArray[np.int64], values: NDArray[np.float64]) -> Line2D:
+    """Return crosses at these points; at none, the entry of the legend."""
+    return Line2D(
+        iterations,
+        values,
+        linestyle="none",
+        marker="x",
+        markersize=4.0,
+        markeredgewidth=1.1,
+        color=DIVERGENT_COLOUR,
+        label="divergent",
+        zorder=4,
+    )
 
 
 def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values with infinities as NaN, which leave a gap in a line."""
     return np.where(np.isfinite(values), values, np.nan)
-
-
-def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the range of the y axis: all values, without a few that would flatten the rest (a cold start's)."""
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [2.0, 98.0])
-    reach = _OUTLIER_REACH * (high - low)
-    low, high = max(finite.min(), low - reach), min(finite.max(), high + reach)
-    # An axis needs an extent where all values are equal.
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
-    return float(low - margin), float(high + margin)
 
 
 def _label_that_fits(name: str, room: float) -> str:
