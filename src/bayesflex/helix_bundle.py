@@ -23,13 +23,13 @@ from bayesflex.ideal_backbone import Array, Loop, close_loop, follow_loop, helix
 
 #: Residues of a loop between two helices, and of the linker between two domains.
 LOOP_LENGTH, LINKER_LENGTH = 6, 8
-#: Distance between the axes of neighbouring helices, Å (8 to 10 in proteins: Chothia et al. 1981, J. Mol. Biol. 145, 215).
+#: Distance between the axes of neighbouring helices, Å (8 to 10 in proteins: Chothia et al., 1981, JMB 145, 215).
 SPACING = 10.0
 #: Largest opening of the hinge, degrees: the linker is chosen to reach that far.
 MAX_OPENING = 60.0
 #: Distance between the helices on either side of the hinge, Å, and their tilt in the closed state, degrees:
 #: the domains touch near the linker alone, so that opening is a soft mode of an elastic network.
-_HINGE_SPACING, _HINGE_TILT = 12.0, 12.0
+_HINGE_SPACING, _HINGE_TILT = 11.5, 9.0
 #: Height of the hinge axis above the ends of the helices, Å: over the loops, so that none is pushed into another.
 _HINGE_HEIGHT = 5.0
 #: The linker follows the hinge in steps of at most so many degrees.
@@ -64,7 +64,7 @@ class Plan:
     def turns(self) -> tuple[str, ...]:
         """The loops in chain order: "x" within a row, "y" to the next row."""
         row = ("x",) * (self.columns - 1)
-        return (row + ("y",)) * (self.rows - 1) + row
+        return (*row, "y") * (self.rows - 1) + row
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,11 @@ def _parts(plan: Plan) -> _Parts:
     # A second domain begins with either sign, according to where the first one ends.
     needed = {direction for sign in (1, -1) for direction, _ in _steps(sample, sign)}
     for phase in np.arange(0.0, 2.0 * math.pi, math.pi / 9.0):
-        found = {name: _lattice_loops(name, plan.helix_length, float(phase)) for name in sorted(needed)}
+        found = {}
+        for name in sorted(needed):
+            found[name] = _lattice_loops(name, plan.helix_length, float(phase))
+            if not found[name]:
+                break
         for choice in itertools.product(*(loops[:4] for loops in found.values())):
             parts = _Parts(float(phase), dict(zip(found, choice, strict=True)))
             if all(is_clash_free(_domain(sample, parts, start, sign).backbone) for sign in (1, -1)):

@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -38,7 +39,7 @@ _BASINS = np.radians([[-65.0, -40.0], [-95.0, 5.0], [-115.0, 130.0], [-70.0, 145
 
 
 class Screw(NamedTuple):
-    """The repeat of a helix about +z: each residue is the one before, turned by ``twist`` (rad) and raised by ``rise`` (Å)."""
+    """The repeat of a helix about +z: the next residue is this one turned by ``twist`` (rad) and up by ``rise`` (Å)."""
 
     first: Array  # residue 0 with its CA at azimuth 0 and z = 0, shape (3, 3)
     twist: float
@@ -91,14 +92,9 @@ def grow(start: Array, torsions: Array) -> Array:
         Backbones of ideal geometry with trans peptides, shape (n_batch, n_residues, 3, 3), Å.
     """
     n_batch, n_torsions = torsions.shape
-    n, ca, c = (np.broadcast_to(atom, (n_batch, 3)) for atom in start)
     residues = np.empty((n_batch, n_torsions // 2, 3, 3))
-    for i in range(n_torsions // 2):
-        next_n = place_atom(n, ca, c, C_N, ANGLE_CA_C_N, torsions[:, 2 * i])
-        next_ca = place_atom(ca, c, next_n, N_CA, ANGLE_C_N_CA, math.pi)
-        next_c = place_atom(c, next_n, next_ca, CA_C, ANGLE_N_CA_C, torsions[:, 2 * i + 1])
-        n, ca, c = next_n, next_ca, next_c
-        residues[:, i] = np.stack([n, ca, c], axis=1)
+    for row, chain in zip(torsions, residues, strict=True):
+        _grow_kernel(start, row, chain)
     return residues
 
 
@@ -220,7 +216,7 @@ def close_loop(
     torsions[:, 0], torsions[:, -1] = HELIX_PSI, HELIX_PHI
     torsions[:, 1:-1] = _BASINS[basin].reshape(n_starts, -1)  # (n_starts, n_residues, 2) -> (n_starts, 2 n_residues)
     torsions += rng.normal(scale=math.radians(10.0), size=torsions.shape)
-    torsions = _closed(before, after, torsions, n_iterations=60)
+    torsions = _closed(before, after, torsions, n_iterations=40)
     residues = grow(before, torsions)
 
     error = np.abs(residues[:, -1] - after).max(axis=(1, 2))
@@ -259,29 +255,119 @@ def _closed(before: Array, after: Array, torsions: Array, n_iterations: int) -> 
 
     Damped Gauss-Newton; the freedom that closure leaves goes into staying near the torsions given.
     """
-    home = torsions
     torsions = torsions.copy()
-    n_batch, n_torsions = torsions.shape
-    for iteration in range(n_iterations):
-        residues = grow(before, torsions)
-        missing = (after - residues[:, -1]).reshape(n_batch, 9)
-        # Axis of each torsion: CA-C of the residue before (psi), N-CA of the residue itself (phi).
-        previous = np.concatenate([np.broadcast_to(before, (n_batch, 1, 3, 3)), residues[:, :-1]], axis=1)
-        pivot = np.stack([previous[:, :, 2], residues[:, :, 1]], axis=2).reshape(n_batch, n_torsions, 3)
-        axis = np.stack([previous[:, :, 2] - previous[:, :, 1], residues[:, :, 1] - residues[:, :, 0]], axis=2)
-        axis = axis.reshape(n_batch, n_torsions, 3)
-        axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
-        arm = residues[:, -1][:, None, :, :] - pivot[:, :, None, :]  # (n_batch, n_torsions, 3 atoms, 3)
-        jacobian = np.cross(axis[:, :, None, :], arm).reshape(n_batch, n_torsions, 9).transpose(0, 2, 1)
-        # The nine coordinates of three bonded atoms have six degrees of freedom: the damping also takes the other three.
-        damping = 1.0 if iteration < n_iterations // 3 else 1e-8
-        normal = jacobian @ jacobian.transpose(0, 2, 1) + damping * np.eye(9)
-        homeward = 0.3 * (home - torsions)
-        missing = missing - np.einsum("bij,bj->bi", jacobian, homeward)
-        step = np.einsum("bij,bi->bj", jacobian, np.linalg.solve(normal, missing[..., None])[..., 0])
-        # In radians; a longer step leaves the range of the linearisation.
-        torsions += np.clip(step + homeward, -0.3, 0.3)
+    for row in torsions:
+        _close_kernel(np.ascontiguousarray(before), np.ascontiguousarray(after), row, n_iterations)
     return torsions
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place_kernel(
+    a: Array, b: Array, c: Array, bond: float, angle: float, torsion: float, out: Array
+) -> None:  # pragma: no cover
+    """Write the atom d of :func:`place_atom`, for one set of atoms of shape (3,), into ``out``."""
+    ux, uy, uz = c[0] - b[0], c[1] - b[1], c[2] - b[2]
+    length = math.sqrt(ux * ux + uy * uy + uz * uz)
+    ux, uy, uz = ux / length, uy / length, uz / length
+    vx, vy, vz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    nx, ny, nz = vy * uz - vz * uy, vz * ux - vx * uz, vx * uy - vy * ux
+    length = math.sqrt(nx * nx + ny * ny + nz * nz)
+    nx, ny, nz = nx / length, ny / length, nz / length
+    along = -bond * math.cos(angle)
+    radial = bond * math.sin(angle) * math.cos(torsion)
+    normal = bond * math.sin(angle) * math.sin(torsion)
+    out[0] = c[0] + along * ux + radial * (ny * uz - nz * uy) + normal * nx
+    out[1] = c[1] + along * uy + radial * (nz * ux - nx * uz) + normal * ny
+    out[2] = c[2] + along * uz + radial * (nx * uy - ny * ux) + normal * nz
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _grow_kernel(start: Array, torsions: Array, residues: Array) -> None:  # pragma: no cover
+    """Write the residues (n, 3, 3) that follow ``start`` (3, 3), for torsions (2 n,)."""
+    previous = start
+    for i in range(len(residues)):
+        now = residues[i]
+        _place_kernel(previous[0], previous[1], previous[2], C_N, ANGLE_CA_C_N, torsions[2 * i], now[0])
+        _place_kernel(previous[1], previous[2], now[0], N_CA, ANGLE_C_N_CA, math.pi, now[1])
+        _place_kernel(previous[2], now[0], now[1], CA_C, ANGLE_N_CA_C, torsions[2 * i + 1], now[2])
+        previous = now
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _close_kernel(before: Array, after: Array, torsions: Array, n_iterations: int) -> None:  # pragma: no cover
+    """Move torsions (n_torsions,) in place until the residue they lead to from ``before`` is ``after``, both (3, 3)."""
+    n_torsions = len(torsions)
+    home = torsions.copy()
+    residues = np.empty((n_torsions // 2, 3, 3))
+    jacobian = np.empty((9, n_torsions))
+    normal = np.empty((9, 9))
+    missing = np.empty(9)
+    axis = np.empty(3)
+    for iteration in range(n_iterations):
+        _grow_kernel(before, torsions, residues)
+        last = residues[-1]
+        for k in range(n_torsions):
+            residue = residues[k // 2]
+            if k % 2 == 1:  # phi turns about N-CA
+                tail, head = residue[0], residue[1]
+            else:  # psi of the residue before turns about CA-C
+                previous = before if k == 0 else residues[k // 2 - 1]
+                tail, head = previous[1], previous[2]
+            length = 0.0
+            for x in range(3):
+                axis[x] = head[x] - tail[x]
+                length += axis[x] * axis[x]
+            length = math.sqrt(length)
+            for x in range(3):
+                axis[x] /= length
+            for atom in range(3):
+                ax, ay, az = last[atom, 0] - head[0], last[atom, 1] - head[1], last[atom, 2] - head[2]
+                jacobian[3 * atom, k] = axis[1] * az - axis[2] * ay
+                jacobian[3 * atom + 1, k] = axis[2] * ax - axis[0] * az
+                jacobian[3 * atom + 2, k] = axis[0] * ay - axis[1] * ax
+        # Nine coordinates of three bonded atoms have six degrees of freedom: damping also takes the other three.
+        damping = 1.0 if iteration < n_iterations // 3 else 1e-8
+        error = 0.0
+        for i in range(9):
+            missing[i] = after[i // 3, i % 3] - last[i // 3, i % 3]
+            error = max(error, abs(missing[i]))
+        if error < 1e-10:
+            return
+        for i in range(9):
+            for k in range(n_torsions):
+                missing[i] -= jacobian[i, k] * 0.3 * (home[k] - torsions[k])
+            for j in range(i + 1):
+                total = damping if i == j else 0.0
+                for k in range(n_torsions):
+                    total += jacobian[i, k] * jacobian[j, k]
+                normal[i, j] = total
+        _cholesky_solve_kernel(normal, missing)
+        for k in range(n_torsions):
+            step = 0.3 * (home[k] - torsions[k])
+            for i in range(9):
+                step += jacobian[i, k] * missing[i]
+            # In radians; a longer step leaves the range of the linearisation.
+            torsions[k] += min(max(step, -0.3), 0.3)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cholesky_solve_kernel(matrix: Array, vector: Array) -> None:  # pragma: no cover
+    """Overwrite ``vector`` (n,) by the solution for positive definite ``matrix`` (n, n), of which half is read."""
+    n = len(vector)
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = math.sqrt(total) if i == j else total / matrix[j, j]
+    for i in range(n):
+        for k in range(i):
+            vector[i] -= matrix[i, k] * vector[k]
+        vector[i] /= matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            vector[i] -= matrix[k, i] * vector[k]
+        vector[i] /= matrix[i, i]
 
 
 def _is_free(before: Array, loop: Array, after: Array, tree: cKDTree) -> bool:
@@ -289,7 +375,7 @@ def _is_free(before: Array, loop: Array, after: Array, tree: cKDTree) -> bool:
     chain = np.concatenate([before[None], loop, after[None]])
     oxygen, beta = oxygen_and_beta(chain)
     atoms = np.concatenate([chain, oxygen[:, None], beta[:, None]], axis=1)[1:-1]  # (n, 5, 3)
-    if tree.query(atoms.reshape(-1, 3))[0].min() < 2.9:
+    if np.min(tree.query(atoms.reshape(-1, 3))[0]) < 2.9:
         return False
     if np.linalg.norm(chain[:-2, 1] - chain[2:, 1], axis=-1).min() < 5.0:
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,16 +149,13 @@ def hexamer(n_residues: int = 728, opening: float = 0.0) -> Structure:
     chain = two_domain_protein(n_residues, opening)
     radius = _ring_radius(closed.coords[closed.is_ca] @ quarter)
     outwards = chain.coords @ quarter + np.array([radius, 0.0, 0.0])
-    copies = [
-        replace(chain, coords=outwards @ _about_z(k * math.pi / 3.0).T, chain=np.full(chain.n_atoms, name))
-        for k, name in enumerate("ABCDEF")
-    ]
-    columns = {
-        item.name: np.concatenate([getattr(copy, item.name) for copy in copies])
-        for item in fields(Structure)
-        if isinstance(getattr(chain, item.name), np.ndarray)
-    }
-    return Structure(**columns, name=f"hexamer, {n_residues} residues per chain, open by {opening:g} degrees")
+    whole = chain.select(np.tile(np.arange(chain.n_atoms), 6))
+    return replace(
+        whole,
+        coords=np.concatenate([outwards @ _about_z(k * math.pi / 3.0).T for k in range(6)]),
+        chain=np.repeat(np.array(list("ABCDEF")), chain.n_atoms),
+        name=f"hexamer, {n_residues} residues per chain, open by {opening:g} degrees",
+    )
 
 
 def assembly(n_ca: int) -> Structure:
@@ -262,7 +259,7 @@ def _ring_radius(ca: Array) -> float:
     while far - near > 0.1:
         radius = 0.5 * (near + far)
         shifted = ca + np.array([radius, 0.0, 0.0])
-        if shifted[:, 0].min() > 0 and cKDTree(shifted).query(shifted @ turn)[0].min() > _CHAIN_CONTACT:
+        if np.min(shifted[:, 0]) > 0 and np.min(cKDTree(shifted).query(shifted @ turn)[0]) > _CHAIN_CONTACT:
             far = radius
         else:
             near = radius
