@@ -160,7 +160,9 @@ def test_placement_recommends_the_better_reading_of_the_header(rng: np.random.Ge
     ca = rng.normal(24.0, 5.0, (40, 3))
     right = blob_map(ca)
     shift = np.array([14.0, 14.0, 14.0])
-    good = check_placement(replace(right, other_origins=(("nstart", (14.0, 14.0, 14.0)),)), ca)
+    good = check_placement(replace(right, other_origins=(("nstart", (4.0, 4.0, 4.0)),)), ca)
+    assert good.alternative is not None
+    assert 1.0 < good.alternative[1] < good.mean_sd  # worse, if not hopeless: not worth a word
     assert good.warnings == ()
     assert (good.n_inside, good.n_ca) == (40, 40)
     values = right.values

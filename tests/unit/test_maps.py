@@ -281,6 +281,15 @@ def test_written_maps_lie_where_they_were_placed(tmp_path: Path, name: str, sour
     assert n_written >= 12
 
 
+def test_origin_of_rounding_errors_is_cleared_and_nstart_kept(tmp_path: Path) -> None:
+    """ChimeraX takes NSTART from a .ccp4 file and any ORIGIN from a .mrc file: this header would jump between them."""
+    density = read_map(written(tmp_path, mrc_bytes(start=(-17, -26, 4), origin=(-7.6e-6, 0.0, 1.9e-5)), "x.ccp4"))
+    write_map(density, tmp_path / "out.mrc")
+    header = read_map(tmp_path / "out.mrc").header
+    assert header.start.tolist() == [-17, -26, 4]
+    assert header.origin.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_ccp4_file_cannot_start_at_a_fraction_of_a_voxel(tmp_path: Path) -> None:
     path = written(tmp_path, mrc_bytes(origin=(0.3, -0.2, 0.1)), "x.ccp4")
     density = read_map(path)

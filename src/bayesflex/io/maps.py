@@ -26,6 +26,7 @@ from bayesflex.io.mrc_header import (
     MapHeader,
     chimerax_file_type,
     chimerax_origin,
+    format_triple,
     new_header,
     parse_header,
     place,
@@ -128,10 +129,10 @@ def describe_map(density: DensityMap) -> list[tuple[str, str]]:
     rows = [
         ("map", density.name),
         ("grid (x, y, z)", f"{nx} × {ny} × {nz} voxels"),
-        ("voxel size", f"{_triple(density.voxel_size)} Å"),
-        ("box", f"{_triple(density.box_size)} Å"),
-        ("origin", f"{_triple(density.origin)} Å"),
-        ("end", f"{_triple(density.origin + density.box_size - density.voxel_size)} Å"),
+        ("voxel size", f"{format_triple(density.voxel_size)} Å"),
+        ("box", f"{format_triple(density.box_size)} Å"),
+        ("origin", f"{format_triple(density.origin)} Å"),
+        ("end", f"{format_triple(density.origin + density.box_size - density.voxel_size)} Å"),
         ("values", f"{values.min():.4g} to {values.max():.4g}, mean {mean:.4g}, SD {sd:.4g}"),
     ]
     header = density.header
@@ -139,8 +140,8 @@ def describe_map(density: DensityMap) -> list[tuple[str, str]]:
         rows += [
             ("mode", f"{header.mode} ({_value_type(header).name})"),
             ("axes of columns, rows, sections", ", ".join("xyz"[axis] for axis in header.axes)),
-            ("NSTART (x, y, z)", _triple(header.start)),
-            ("ORIGIN (x, y, z)", f"{_triple(header.origin)} Å"),
+            ("NSTART (x, y, z)", format_triple(header.start)),
+            ("ORIGIN (x, y, z)", f"{format_triple(header.origin)} Å"),
             ("space group", str(int(header.fields["ispg"]))),
             *(("label", label) for label in header.labels),
         ]
@@ -191,7 +192,7 @@ def _read_header(path: Path, content: bytes) -> tuple[MapHeader, tuple[str, ...]
         )
     if not header.is_orthogonal:
         raise InputError(
-            f"{path}: expected orthogonal axes, got cell angles {_triple(header.angles)} degrees. "
+            f"{path}: expected orthogonal axes, got cell angles {format_triple(header.angles)} degrees. "
             "Resample the map onto an orthogonal grid first (in ChimeraX: volume resample)."
         )
     return header, notes
@@ -205,8 +206,8 @@ def _voxel_size(path: Path, header: MapHeader, voxel: float | None) -> NDArray[n
     voxel_size = header.voxel_size
     if not (np.all(np.isfinite(voxel_size)) and np.all(voxel_size > 0)):
         raise InputError(
-            f"{path}: expected a positive, finite voxel size, got cell {_triple(header.cell)} Å over "
-            f"{_triple(header.intervals)} intervals in the header. Give the voxel size in Å with --voxel."
+            f"{path}: expected a positive, finite voxel size, got cell {format_triple(header.cell)} Å over "
+            f"{format_triple(header.intervals)} intervals in the header. Give the voxel size in Å with --voxel."
         )
     return voxel_size
 
@@ -221,11 +222,11 @@ def _place(
         position, others, notes = placement.origin, placement.other_origins, placement.notes
     else:
         position, others = _parse_origin(path, choice), ()
-        notes = (f"placed at {_triple(position)} Å as asked",)
+        notes = (f"placed at {format_triple(position)} Å as asked",)
     shown = chimerax_origin(header, voxel_size, header.file_type)
     if np.any(np.abs(shown - position) >= 0.5 * voxel_size):
         notes += (
-            f"ChimeraX shows this file at {_triple(shown)} Å instead; maps written by bayesflex overlay the model",
+            f"ChimeraX shows this file at {format_triple(shown)} Å instead; what bayesflex writes overlays the model",
         )
     return position, others, notes
 
@@ -293,7 +294,3 @@ def _check_values(path: Path, values: NDArray[np.float32]) -> None:
             f"{path}: expected a map with some contrast, got a constant one: all {values.size} values are "
             f"{values.flat[0]:g}. Check how it was made."
         )
-
-
-def _triple(values: NDArray[Any]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values.tolist()) + ")"

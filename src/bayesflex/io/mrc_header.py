@@ -236,10 +236,10 @@ def place(header: MapHeader, voxel_size: NDArray[np.float64], choice: str | None
     notes = []
     field_origin, start = header.origin, header.start
     if not _is_origin_initialised(field_origin, voxel_size):
-        notes.append(f"ORIGIN {_triple(field_origin)} makes no sense and counts as zero")
+        notes.append(f"ORIGIN {format_triple(field_origin)} makes no sense and counts as zero")
         field_origin = np.zeros(3)
     if not _is_start_initialised(header):
-        notes.append(f"NSTART {_triple(start)} makes no sense and counts as zero")
+        notes.append(f"NSTART {format_triple(start)} makes no sense and counts as zero")
         start = np.zeros(3, dtype=np.int64)
     candidates = {"origin": field_origin, "nstart": start * voxel_size}
     is_origin_set = bool(np.any(np.abs(field_origin) >= 0.5 * voxel_size)) or not np.any(start)
@@ -248,8 +248,8 @@ def place(header: MapHeader, voxel_size: NDArray[np.float64], choice: str | None
     differ = bool(np.any(np.abs(candidates["origin"] - candidates["nstart"]) >= 0.5 * voxel_size))
     if differ and np.any(field_origin) and np.any(start):
         notes.append(
-            f"placed by {name.upper()} at {_triple(candidates[name])} Å; "
-            f"{other.upper()} would put it at {_triple(candidates[other])} Å (--origin {other})"
+            f"placed by {name.upper()} at {format_triple(candidates[name])} Å; "
+            f"{other.upper()} would put it at {format_triple(candidates[other])} Å (--origin {other})"
         )
     x, y, z = (float(value) for value in candidates[other])
     return Placement(name, candidates[name], ((other, (x, y, z)),) if differ else (), tuple(notes))
@@ -331,8 +331,13 @@ def placed_header(
         return base
     raise InputError(
         f"{name}: a file of this suffix can only start at a whole number of voxels (ChimeraX ignores its ORIGIN), "
-        f"and this map starts at {_triple(origin / voxel_size)} voxels. Give the file the suffix .mrc."
+        f"and this map starts at {format_triple(origin / voxel_size)} voxels. Give the file the suffix .mrc."
     )
+
+
+def format_triple(values: NDArray[np.generic]) -> str:
+    """Return three numbers as text, such as "(1.5, 0, -20)"."""
+    return "(" + ", ".join(f"{value:.6g}" for value in values.tolist()) + ")"
 
 
 def _axes_field(fields: NDArray[np.void]) -> tuple[int, int, int]:
@@ -377,7 +382,3 @@ def _with_place(header: MapHeader, start: NDArray[np.int64], origin: NDArray[np.
     for axis, value in zip("xyz", origin, strict=True):
         fields["origin"][axis] = value
     return MapHeader(fields.tobytes(), header.byte_order, header.extended, header.file_type)
-
-
-def _triple(values: NDArray[np.generic]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values.tolist()) + ")"
