@@ -108,20 +108,13 @@ def modes_figure(ca: Structure, modes: NormalModes) -> Figure:
     figure = Figure(figsize=(9.0, 6.5), layout="constrained")
     grid = figure.add_gridspec(2, 2)
     stiffness = figure.add_subplot(grid[0, 0])
-    stiffness.semilogy(modes.numbers, modes.eigenvalues, "o", color="C0")
+    stiffness.plot(modes.numbers, modes.eigenvalues, "o", color="C0")
     stiffness.set(xlabel="mode", ylabel="eigenvalue (spring constants)", title="Stiffness")
+    stiffness.set_ylim(bottom=0.0)
     share = figure.add_subplot(grid[0, 1], sharex=stiffness)
     share.bar(modes.numbers, modes.collectivity, color="C0", width=0.8)
-    share.axhline(LOW_COLLECTIVITY, color="C3", linewidth=1.0)
-    share.annotate(
-        "below: a few residues only",
-        (1.0, LOW_COLLECTIVITY),
-        xycoords=share.get_yaxis_transform(),
-        xytext=(-3, 3),
-        textcoords="offset points",
-        ha="right",
-        color="C3",
-    )
+    share.axhline(LOW_COLLECTIVITY, color="C3", linewidth=1.0, label="below: a few residues only")
+    share.legend(loc="upper left", frameon=False)
     share.set(xlabel="mode", ylabel="fraction of residues that move", ylim=(0.0, 1.0), title="Collectivity")
     stiffness.xaxis.set_major_locator(MaxNLocator(integer=True))
     residues = figure.add_subplot(grid[1, :])
@@ -134,7 +127,7 @@ def modes_figure(ca: Structure, modes: NormalModes) -> Figure:
         xlim=(1, max(2, ca.n_atoms)),
         title=f"Fluctuation in modes {modes.numbers[0]} to {modes.numbers[-1]} (network cut-off {modes.cutoff:g} Å)",
     )
-    residues.set_ylim(bottom=0.0)
+    residues.set_ylim(0.0, 1.15 * residues.get_ylim()[1])  # room for the names of the chains
     return figure
 
 
