@@ -188,8 +188,14 @@ def save_trace(trace: Trace, path: Path) -> None:
         If the file cannot be written; nothing is left behind then.
     """
     data = to_inference_data(trace)
+    compressed = {
+        f"/{group}": {name: {"zlib": True} for name in data[group].data_vars if data[group][name].size}
+        for group in data.groups()
+    }
+    # Made in memory, since HDF5 takes the whole process down when a disk is full.
+    content = data.to_datatree().to_netcdf(engine="h5netcdf", encoding=compressed)
     with atomic_path(path) as temporary:
-        data.to_netcdf(str(temporary), compress=True, engine="h5netcdf")
+        temporary.write_bytes(content)
 
 
 def load_trace(path: Path) -> Trace:

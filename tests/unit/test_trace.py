@@ -124,6 +124,42 @@ def test_a_folder_that_does_not_exist_is_named(trace: Trace, tmp_path: Path) -> 
         save_trace(trace, tmp_path / "absent" / "trace.nc")
 
 
+def test_a_full_disk_is_an_error_that_names_the_file(trace: Trace, tmp_path: Path) -> None:
+    # In a process of its own: HDF5 is known to crash it. A limit on file sizes stands for the full disk.
+    save_trace(trace, tmp_path / "trace.nc")
+    before = (tmp_path / "trace.nc").read_bytes()
+    code = f"""
+import resource, sys
+from pathlib import Path
+from bayesflex.errors import InputError
+from bayesflex.trace import load_trace, save_trace
+path = Path({str(tmp_path / "trace.nc")!r})
+trace = load_trace(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    save_trace(trace, path)
+except InputError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{tmp_path}/trace.nc: cannot be written (File too large)")
+    assert result.stderr == ""
+    assert (tmp_path / "trace.nc").read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["trace.nc"]
+
+
+def test_arviz_reads_the_file(trace: Trace, tmp_path: Path) -> None:
+    save_trace(trace, tmp_path / "trace.nc")
+    data = import_arviz().from_netcdf(str(tmp_path / "trace.nc"))
+    try:
+        assert data.groups() == ["posterior", "log_likelihood", "sample_stats"]
+        np.testing.assert_array_equal(data.sample_stats["diverging"], trace.sample_stats["diverging"])
+        assert data.posterior["position"].encoding["zlib"]
+    finally:
+        data.close()
+
+
 def test_labels_name_chain_number_and_insertion_code() -> None:
     text = np.array(["CA", "CA", "CA"])
     structure = Structure(
