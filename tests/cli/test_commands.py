@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -101,6 +105,44 @@ def test_the_saved_configuration_repeats_the_fit(run, fitted, inputs):
     arguments = ("--config", out / "config.toml", "-o", inputs / "again", "--reference", inputs / "answer.cif")
     assert run("fit", inputs / "start.cif", inputs / "map.mrc", *arguments).code == 0
     assert (inputs / "again" / "metrics.csv").read_bytes() == (out / "metrics.csv").read_bytes()
+
+
+def test_a_resolution_between_one_and_two_voxels_is_a_warning(run, files, tmp_path):
+    arguments = ("--resolution", 4, "-o", tmp_path / "out", *SHORT)  # voxels of 3 Å
+    outcome = run("fit", files / "model.cif", files / "map.mrc", *arguments)
+    assert outcome.code == 0, outcome.err
+    said = outcome.out + outcome.err + (tmp_path / "out" / "log.txt").read_text()
+    assert "two voxels" in said or "6 Å" in said
+
+
+def wait_for_rows(path, number: int, process: subprocess.Popen) -> None:
+    """Wait until a running fit has written that many lines."""
+    for _ in range(1200):
+        if path.is_file() and path.read_text().count("\n") > number:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not grow to {number} lines in two minutes")
+
+
+@pytest.mark.slow
+def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(inputs, tmp_path):
+    settings = ("--resolution", "8", "--chains", "2", "--no-anneal", "--modes", "3", "--iterations", "60")
+    common = (sys.executable, "-m", "bayesflex", "fit", str(inputs / "start.cif"), str(inputs / "map.mrc"), *settings)
+    steps = ("--steps", "1000")  # so that there is time to interrupt
+    whole = [*common, *steps, "-o", str(tmp_path / "whole")]
+    subprocess.run(whole, check=True, capture_output=True, timeout=300)
+
+    parts = [*common, *steps, "-o", str(tmp_path / "parts")]
+    with subprocess.Popen(parts, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_rows(tmp_path / "parts" / "metrics.csv.part", 2 * 70, process)  # 60 of warm-up, then 10 draws
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in said
+
+    subprocess.run([*parts, "--resume"], check=True, capture_output=True, timeout=300)
+    assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
 def test_simulate_writes_a_map_that_the_model_overlays(run, files, tmp_path, structure):
