@@ -23,14 +23,15 @@ LAYERS = (
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
     ("geometry", "neighbours", "ideal_backbone", "helix_bundle"),
-    ("matching", "carrying", "normal_modes", "rendering", "beads", "scattering", "noise", "map_preparation"),
+    ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
+    ("energy",),
+    ("normal_modes",),  # its network follows the chain, as the energy terms do
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),
-    ("placement", "synthetic", "metrics"),
-    ("energy", "overlap"),
+    ("placement", "synthetic", "metrics", "overlap"),
     ("likelihood",),
     ("map_target",),
-    ("deformation", "posterior"),
+    ("deformation", "posterior", "steering"),
     ("mcmc", "trace"),
     ("diagnostics", "reporters"),
     ("sampling", "plots"),
