@@ -10,7 +10,7 @@ Every residue gets a rotation from the motion of the CA atoms around it, and the
   its two CA atoms, so that the peptide bond keeps its length exactly;
 - a side chain turns about its CA with the N and C beside it;
 - a residue without CA (nucleotide, ligand, ion, water) moves as one rigid body with the CA
-  atoms nearest to it, of any chain.
+  atoms nearest to it, of any chain; residues bonded to each other share these CA atoms.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ Indices = NDArray[np.int64]
 
 #: Standard deviation (Å) of the weights about a CA: first neighbours in sequence and space weigh most.
 _CA_WIDTH = 5.0
-#: The same about a residue without CA: wider, so that bonded nucleotides move nearly alike.
+#: The same about a residue without CA, whose nearest CA atoms are further apart.
 _OTHER_WIDTH = 8.0
+#: Longest covalent bond (Å) between residues without CA, and how often their weights are averaged over such bonds:
+#: twice halves the strain of the O3'-P bonds of bent DNA, and more gains nothing.
+_COVALENT_BOND = 1.9
+_N_AVERAGES = 2
 #: Neighbours that count, at most.
 _N_NEIGHBOURS = 32
 #: Longest C-N distance (Å) that is a peptide bond (1.33 Å) in a poor model.
@@ -178,12 +182,17 @@ def make_carrier(structure: Structure) -> Carrier:
     ca_coords = structure.coords[ca]
     counts = np.bincount(residue, minlength=n_residues)[:, None]
     centroids = np.stack([np.bincount(residue, axis, n_residues) for axis in structure.coords.T], axis=1) / counts
+    other_weights = _weights(centroids[others], ca_coords, np.arange(len(ca)), _OTHER_WIDTH, len(ca))
+    row_of_residue = body_of_residue - len(ca)  # negative in the trace
+    averaging = _average_over_bonds(structure, row_of_residue[residue], len(others))
+    for _ in range(_N_AVERAGES):
+        other_weights = csr_array(averaging @ other_weights)
     return Carrier(
         coords=structure.coords,
         ca=ca,
         body=body,
         ca_weights=_weights_within_chains(ca_coords, structure.chain[ca]),
-        other_weights=_weights(centroids[others], ca_coords, np.arange(len(ca)), _OTHER_WIDTH, len(ca)),
+        other_weights=other_weights,
         peptides=peptides,
         arms=np.stack([np.where(nitrogen < 0, ca, nitrogen), np.where(carbon < 0, ca, carbon)], axis=1),
     )
@@ -233,6 +242,23 @@ def _weights(points: Array, ca_coords: Array, columns: Indices, width: float, n_
     weight /= weight.sum(axis=1, keepdims=True)
     pointers = np.arange(len(points) + 1) * k
     return csr_array((weight.ravel(), columns[neighbour].ravel(), pointers), shape=(len(points), n_columns))
+
+
+def _average_over_bonds(structure: Structure, row: Indices, n_rows: int) -> csr_array:
+    """Return the matrix that averages each residue without CA with those bonded to it, shape (n_rows, n_rows).
+
+    ``row`` is the residue's row for each atom, negative for atoms to leave out, shape (n_atoms,).
+    """
+    atoms = np.flatnonzero((row >= 0) & ~np.isin(structure.element, ("H", "D")))
+    rows = np.arange(n_rows)
+    links = np.stack([rows, rows], axis=1)
+    if len(atoms):
+        near = cKDTree(structure.coords[atoms]).query_pairs(_COVALENT_BOND, output_type="ndarray")
+        bonded = row[atoms][near]
+        bonded = bonded[bonded[:, 0] != bonded[:, 1]]
+        links = np.unique(np.concatenate([links, bonded, bonded[:, ::-1]]), axis=0)
+    share = 1.0 / np.bincount(links[:, 0], minlength=n_rows)[links[:, 0]]
+    return csr_array((share, (links[:, 0], links[:, 1])), shape=(n_rows, n_rows))
 
 
 def _local_motions(weights: csr_array, old: Array, new: Array, whole: Array) -> tuple[Array, Array, Array]:

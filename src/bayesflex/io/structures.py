@@ -362,7 +362,13 @@ def _pdb_text(structure: Structure) -> str:
     result = _gemmi_of(structure)
     # Bonds of ligands refer to serial numbers, so the two are kept together.
     has_bonds = bool(result.conect_map)
-    return result.make_pdb_string(gemmi.PdbWriteOptions(preserve_serial=has_bonds, conect_records=has_bonds))
+    options = gemmi.PdbWriteOptions(
+        preserve_serial=has_bonds,
+        conect_records=has_bonds,
+        # The cell 1 x 1 x 1 Å that stands for none makes other programs warn.
+        cryst1_record=result.cell.is_crystal(),
+    )
+    return result.make_pdb_string(options)
 
 
 def _mmcif_text(structure: Structure) -> str:
@@ -370,7 +376,9 @@ def _mmcif_text(structure: Structure) -> str:
 
 
 def _mmcif_of(template: gemmi.Structure) -> str:
-    return template.make_mmcif_document().as_string()
+    groups = gemmi.MmcifOutputGroups(True)
+    groups.cell = groups.symmetry = template.cell.is_crystal()
+    return template.make_mmcif_document(groups).as_string()
 
 
 def _write_text(text: str, path: Path) -> None:
