@@ -10,6 +10,7 @@ Torsions are in radians.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -106,10 +107,11 @@ def first_residue() -> Array:
     return np.stack([n, ca, c])
 
 
-def helix_screw(phi: float = HELIX_PHI, psi: float = HELIX_PSI) -> Screw:
-    """Return the screw motion that repeats a residue with these torsions (radians)."""
+@lru_cache(maxsize=1)
+def helix_screw() -> Screw:
+    """Return the screw motion that makes a helix of the torsions ``HELIX_PHI`` and ``HELIX_PSI``."""
     one = first_residue()
-    two = grow(one, np.array([[psi, phi]]))[0, 0]
+    two = grow(one, np.array([[HELIX_PSI, HELIX_PHI]]))[0, 0]
     rotation = _frame(two) @ _frame(one).T
     shift = two[1] - rotation @ one[1]
     axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
@@ -126,6 +128,7 @@ def helix_screw(phi: float = HELIX_PHI, psi: float = HELIX_PSI) -> Screw:
     basis = np.stack([x_axis, np.cross(axis, x_axis), axis])
     local = (one - point) @ basis.T
     local[:, 2] -= local[1, 2]
+    local.setflags(write=False)
     return Screw(local, twist, rise)
 
 
@@ -167,7 +170,8 @@ def dihedral(a: Array, b: Array, c: Array, d: Array) -> Array:
     axis = c - b
     first, second = np.cross(b - a, axis), np.cross(axis, d - c)
     length = np.linalg.norm(axis, axis=-1)
-    return np.arctan2(length * np.sum((b - a) * second, axis=-1), np.sum(first * second, axis=-1))
+    angle: Array = np.arctan2(length * np.sum((b - a) * second, axis=-1), np.sum(first * second, axis=-1))
+    return angle
 
 
 def phi_psi(backbone: Array) -> Array:
@@ -391,7 +395,8 @@ def _distance_to_segment(points: Array, start: Array, end: Array) -> Array:
     """Return the distances (Å) of points (n, 3) from the segment between two positions."""
     along = end - start
     fraction = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
-    return np.linalg.norm(points - start - fraction[:, None] * along, axis=-1)
+    distance: Array = np.linalg.norm(points - start - fraction[:, None] * along, axis=-1)
+    return distance
 
 
 def _frame(residue: Array) -> Array:
