@@ -35,15 +35,16 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         for parameter in inspect.signature(command).parameters.values()
         if parameter.name != "settings"
     ]
-    flags = [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(item))
+    flags = {
+        item: inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(item))
         for item in fields(FitConfig)
-    ]
+    }
     # Help lists them in this order: the inputs, the settings that every user meets, then all else.
+    main = [flag for item, flag in flags.items() if setting_of(item).topic == "main"]
+    advanced = [flag for item, flag in flags.items() if setting_of(item).topic != "main"]
     positional = [parameter for parameter in own if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
     keyword = [parameter for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    main = sum(setting_of(item).topic == "main" for item in fields(FitConfig))
-    parameters = positional + flags[:main] + keyword + flags[main:]
+    parameters = positional + main + keyword + advanced
     # Typer asks for both, and would follow __wrapped__ back to a parameter that it cannot show.
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
