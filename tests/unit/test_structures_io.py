@@ -133,6 +133,15 @@ def test_a_written_conformer_carries_no_letter(tmp_path: Path) -> None:
     assert [line[16] for line in written] == [" "]
 
 
+@pytest.mark.parametrize("after_chain", [["TER"], []])
+def test_ligands_are_told_from_modified_residues_of_a_chain(tmp_path: Path, after_chain: list[str]) -> None:
+    chain = [atom(i, residue="ALA", number=f"{i:>4} ") for i in (1, 2, 3)]
+    modified = [atom(i, residue="MSE", number=f"{i:>4} ", record="HETATM") for i in (4, 5)]
+    ligands = [atom(residue=name, number=" 300 ", record="HETATM") for name in ("SAM", "GLU")]
+    structure = read(tmp_path, *chain, *modified, *after_chain, *ligands)
+    assert structure.is_ca.tolist() == [True] * 5 + [False] * 2
+
+
 # What comes back
 
 
