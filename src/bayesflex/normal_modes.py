@@ -1,8 +1,7 @@
 """Normal modes of an elastic network on CA: the directions in which a protein moves at little cost.
 
-Each pair of beads within a cut-off is joined by a spring at rest (anisotropic network model: Atilgan et al.,
-Biophys. J. 80 (2001) 505). Modes are unit vectors over all beads; an amplitude a (Å) moves the beads by a·A, that is
-by |a|/√N in the root mean square. The network is not part of the posterior: it only proposes directions.
+Modes are unit vectors over all beads; an amplitude a (Å) moves the beads by a·A, that is by |a|/√N in the root mean
+square. The network is not part of the posterior: it only proposes directions.
 """
 
 from __future__ import annotations
@@ -13,30 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sparse
-from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh, splu
 
 from bayesflex.config import FIRST_MODE
+from bayesflex.elastic_network import CHAIN_STIFFNESS, listing, network_hessian, require_connected
+from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
 from bayesflex.errors import ConfigError, InputError
-from bayesflex.neighbours import NeighbourList
+from bayesflex.structure import Structure
 
 Array = NDArray[np.float64]
 
 #: Modes below this collectivity move a few residues only, and are a sign of a network that is too thin.
 LOW_COLLECTIVITY = 0.05
 
-#: Stiffness of the springs along the chain, in units of the others'. Keeps tails and loops in one piece.
-CHAIN_STIFFNESS = 10.0
-
 # Up to this many beads a full diagonalisation is as fast as an iterative one.
 _DENSE_BEADS = 60
 # In units of the Hessian's mean diagonal: eigenvalues below are zero (the lowest true ones of large assemblies are
 # 1e-5, rounding leaves 1e-14), and the shift that makes the matrix positive definite.
 _ZERO, _SHIFT = 1e-9, 1e-6
-# Names listed in a message.
-_LISTED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,100 +154,6 @@ def collectivity(vectors: Array) -> Array:
     return shares
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
-    """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
-    n = coords.shape[0]
-    place = row_start[:-1].copy()
-    block = np.empty((3, 3))
-    diagonal = np.zeros((n, 3, 3))
-    m = 0
-    for i in range(n):
-        # All partners below i have put themselves into row i by now.
-        on_diagonal = place[i]
-        column[on_diagonal] = i
-        place[i] += 1
-        while m < first.shape[0] and first[m] == i:
-            j = second[m]
-            r2 = 0.0
-            for a in range(3):
-                r2 += (coords[j, a] - coords[i, a]) ** 2
-            for a in range(3):
-                for b in range(3):
-                    block[a, b] = stiffness[m] * (coords[j, a] - coords[i, a]) * (coords[j, b] - coords[i, b]) / r2
-            diagonal[i] += block
-            diagonal[j] += block
-            column[place[i]] = j
-            blocks[place[i]] = -block
-            place[i] += 1
-            column[place[j]] = i
-            blocks[place[j]] = -block
-            place[j] += 1
-            m += 1
-        blocks[on_diagonal] = diagonal[i]
-
-
-def _springs(
-    coords: Array, cutoff: float, links: NDArray[np.integer] | None, link_stiffness: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-    """Return the two beads of each spring, sorted, and its stiffness; shapes (n_springs,)."""
-    n = len(coords)
-    rows = NeighbourList(cutoff, skin=0.0).update(coords)
-    if rows is None:
-        raise InputError("elastic network: a coordinate is not finite; expected positions in Å")
-    key = np.repeat(np.arange(n), np.diff(rows[0])) * n + rows[1]
-    pairs = np.zeros((0, 2), np.int64) if links is None else np.sort(np.asarray(links, np.int64), axis=1)
-    link_key = pairs[:, 0] * n + pairs[:, 1]
-    key = np.union1d(key, link_key)
-    return key // n, key % n, np.where(np.isin(key, link_key), link_stiffness, 1.0)
-
-
-def network_hessian(
-    coords: Array,
-    cutoff: float,
-    links: NDArray[np.integer] | None = None,
-    link_stiffness: float = CHAIN_STIFFNESS,
-) -> sparse.bsr_matrix:
-    """Return the second derivatives of the elastic network's energy, ½ Σ k (r - r₀)², at rest.
-
-    Parameters
-    ----------
-    coords
-        Positions, shape (n_beads, 3), Å.
-    cutoff
-        Distance up to which beads are joined by a spring of stiffness 1, Å.
-    links
-        Pairs joined at any distance, shape (n_links, 2), or None.
-    link_stiffness
-        Stiffness of these.
-
-    Returns
-    -------
-    Shape (3 n_beads, 3 n_beads) in blocks of 3 × 3, columns in order.
-
-    Raises
-    ------
-    InputError
-        If a coordinate is not finite, or two beads joined by a spring coincide.
-    """
-    coords = np.ascontiguousarray(coords, dtype=np.float64)
-    n = len(coords)
-    first, second, stiffness = _springs(coords, cutoff, links, link_stiffness)
-    coincident = np.flatnonzero(np.all(coords[first] == coords[second], axis=1))
-    if len(coincident):
-        m = coincident[0]
-        raise InputError(
-            f"elastic network: beads {first[m] + 1} and {second[m] + 1} (counted from 1) are at the same place; "
-            "remove one of the two"
-        )
-    row_start = np.zeros(n + 1, np.int64)
-    np.cumsum(np.bincount(first, minlength=n) + np.bincount(second, minlength=n) + 1, out=row_start[1:])
-    column = np.empty(row_start[-1], np.int64)
-    blocks = np.empty((row_start[-1], 3, 3))
-    _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
-    return sparse.bsr_matrix((blocks, column, row_start), shape=(3 * n, 3 * n))
-
-
 def rigid_motions(coords: Array) -> Array:
     """Return an orthonormal basis of the motions as one, three shifts and three turns, shape (6, n_beads, 3)."""
     n = len(coords)
@@ -314,7 +214,7 @@ def normal_modes(
         raise ConfigError(f"network cut-off is {cutoff} Å, expected a positive number, for example 10")
     labels = np.arange(1, n + 1).astype(str) if names is None else names
     hessian = network_hessian(coords, cutoff, links, link_stiffness)
-    _require_connected(hessian, cutoff, labels)
+    require_connected(hessian, cutoff, labels)
     rigid = rigid_motions(np.asarray(coords, dtype=np.float64)).reshape(6, 3 * n)
     scale = float(hessian.diagonal().mean())
     dense = n <= _DENSE_BEADS or 4 * n_modes > 3 * n
@@ -327,6 +227,34 @@ def normal_modes(
     numbers = np.arange(FIRST_MODE, FIRST_MODE + n_modes)
     shares = collectivity(vectors)
     return NormalModes(vectors, eigenvalues, numbers, shares, cutoff, _notes(numbers, shares, cutoff))
+
+
+def structure_modes(ca: Structure, n_modes: int, cutoff: float) -> NormalModes:
+    """Return the lowest modes of a CA trace whose chains hold together at any cut-off.
+
+    Beads up to three bonds apart are joined by springs, stiffer than the others, since a tail with few neighbours
+    would otherwise swing freely: at 8 Å the lowest modes of p97 are then collective, and at 10 Å hardly change.
+
+    Parameters
+    ----------
+    ca
+        CA trace.
+    n_modes
+        How many modes, numbered from 7.
+    cutoff
+        Of the elastic network, Å.
+
+    Raises
+    ------
+    ConfigError
+        If there are not so many modes, or the cut-off is not positive.
+    InputError
+        If a coordinate is not finite, or the network leaves residues loose.
+    """
+    names = np.array(
+        [f"{c} {r}{i}".strip() for c, r, i in zip(ca.chain, ca.residue_number, ca.insertion_code, strict=True)]
+    )
+    return normal_modes(ca.coords, n_modes, cutoff, links=pairs_along_chain(bonded_to_next(ca)), names=names)
 
 
 def _solve_dense(hessian: sparse.bsr_matrix, rigid: Array, n_modes: int, scale: float) -> Array:
@@ -365,24 +293,6 @@ def _orthonormal(columns: Array, rigid: Array) -> Array:
     return np.ascontiguousarray((basis * np.sign(np.diag(triangle))).T)
 
 
-def _listing(labels: NDArray[np.str_], indices: NDArray[np.integer]) -> str:
-    names = ", ".join(str(label) for label in labels[indices[:_LISTED]])
-    return names + (f" and {len(indices) - _LISTED} more" if len(indices) > _LISTED else "")
-
-
-def _require_connected(hessian: sparse.bsr_matrix, cutoff: float, labels: NDArray[np.str_]) -> None:
-    """Raise InputError where the network falls into pieces, naming the beads of the smaller ones."""
-    pattern = sparse.csr_matrix((np.ones(len(hessian.indices)), hessian.indices, hessian.indptr))
-    n_pieces, piece = connected_components(pattern, directed=False)
-    if n_pieces == 1:
-        return
-    loose = np.flatnonzero(piece != np.argmax(np.bincount(piece)))
-    raise InputError(
-        f"elastic network: at a cut-off of {cutoff:g} Å the model falls into {n_pieces} pieces; not joined to the "
-        f"largest are residues {_listing(labels, loose)}. Raise the cut-off, or remove them from the model"
-    )
-
-
 def _require_stiff(free: Array, cutoff: float, labels: NDArray[np.str_]) -> None:
     """Raise InputError where internal motions cost nothing, naming the beads that move in them."""
     if len(free) == 0:
@@ -392,7 +302,7 @@ def _require_stiff(free: Array, cutoff: float, labels: NDArray[np.str_]) -> None
     loose = np.sort(order[share[order] > 0.1 * share.max()])
     raise InputError(
         f"elastic network: at a cut-off of {cutoff:g} Å {len(free)} or more internal motions cost nothing, beside the "
-        f"six of the whole; loose are residues {_listing(labels, loose)}. Raise the cut-off, or remove them from the "
+        f"six of the whole; loose are residues {listing(labels, loose)}. Raise the cut-off, or remove them from the "
         "model"
     )
 
@@ -401,7 +311,7 @@ def _notes(numbers: NDArray[np.int64], shares: Array, cutoff: float) -> tuple[st
     low = numbers[shares < LOW_COLLECTIVITY]
     if len(low) == 0:
         return ()
-    listed = ", ".join(str(number) for number in low[:_LISTED]) + (" and more" if len(low) > _LISTED else "")
+    listed = listing(low.astype(str), np.arange(len(low)))
     return (
         f"modes {listed} have a collectivity below {LOW_COLLECTIVITY:g}: at a cut-off of {cutoff:g} Å they move a few "
         "residues only. A larger network cut-off often removes such modes",

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 
+from bayesflex.elastic_network import network_hessian
 from bayesflex.io.nmd import write_nmd
-from bayesflex.normal_modes import network_hessian, normal_modes
+from bayesflex.normal_modes import normal_modes
 from gradients.test_energy_gradients import trace
 
 CUTOFF = 12.0

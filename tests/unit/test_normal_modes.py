@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator
 
+from bayesflex.elastic_network import network_hessian
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.io.nmd import write_nmd
 from bayesflex.normal_modes import (
     NormalModes,
     collectivity,
-    network_hessian,
     normal_modes,
     overlap,
     rigid_motions,
+    structure_modes,
 )
 from bayesflex.structure import Structure
-from bayesflex.workflows.modes import compute_modes, structure_modes
+from bayesflex.workflows.modes import compute_modes
 
 
 def globule(rng: Generator, n: int) -> np.ndarray:
@@ -209,6 +210,11 @@ def test_unusable_coordinates(rng: Generator):
     coords[7] = coords[2]
     with pytest.raises(InputError, match=r"beads 3 and 8 .* same place"):
         normal_modes(coords, 3, 15.0)
+
+
+def test_links_of_beads_that_are_not_there(rng: Generator):
+    with pytest.raises(InputError, match="links name beads 0 to 20 where there are 20"):
+        normal_modes(globule(rng, 20), 3, 15.0, links=np.array([[20, 0]]))
 
 
 def test_beads_on_a_line_are_refused():

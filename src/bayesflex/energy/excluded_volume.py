@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -81,10 +83,9 @@ class ExcludedVolume(Term):
         self._close_diameter2 = distance[~lost] ** 2
         self._neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
 
-    def clone(self) -> ExcludedVolume:
+    def clone(self) -> Self:
         """Return a term that shares the constants and owns its neighbour list."""
         other = super().clone()
-        assert isinstance(other, ExcludedVolume)
         other._neighbours = self._neighbours.clone()
         return other
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from numba import njit
@@ -89,7 +90,7 @@ class Term(ABC):
         energy = self._accumulate(coords, gradient)
         return energy if math.isfinite(energy) else math.inf
 
-    def clone(self) -> Term:
+    def clone(self) -> Self:
         """Return a term that shares the constants, for use in another thread."""
         return copy.copy(self)
 

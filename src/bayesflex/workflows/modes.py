@@ -11,10 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.nmd import write_nmd
-from bayesflex.normal_modes import LOW_COLLECTIVITY, NormalModes, normal_modes
+from bayesflex.normal_modes import LOW_COLLECTIVITY, NormalModes, structure_modes
 from bayesflex.structure import Structure
 
 # Longest list of chain boundaries and ticks that stays readable in the figure.
@@ -30,34 +29,6 @@ class ModesResult:
     table: Path
     nmd: Path
     figure: Path
-
-
-def structure_modes(ca: Structure, n_modes: int, cutoff: float) -> NormalModes:
-    """Return the lowest modes of a CA trace whose chains hold together at any cut-off.
-
-    Beads up to three bonds apart are joined by springs, stiffer than the others, since a tail with few neighbours
-    would otherwise swing freely: at 8 Å the lowest modes of p97 are then collective, and at 10 Å hardly change.
-
-    Parameters
-    ----------
-    ca
-        CA trace.
-    n_modes
-        How many modes, numbered from 7.
-    cutoff
-        Of the elastic network, Å.
-
-    Raises
-    ------
-    ConfigError
-        If there are not so many modes, or the cut-off is not positive.
-    InputError
-        If a coordinate is not finite, or the network leaves residues loose.
-    """
-    names = np.array(
-        [f"{c} {r}{i}".strip() for c, r, i in zip(ca.chain, ca.residue_number, ca.insertion_code, strict=True)]
-    )
-    return normal_modes(ca.coords, n_modes, cutoff, links=pairs_along_chain(bonded_to_next(ca)), names=names)
 
 
 def compute_modes(structure: Structure, n_modes: int, cutoff: float, out: Path) -> ModesResult:

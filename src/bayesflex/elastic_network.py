@@ -1,0 +1,139 @@
+"""The elastic network: springs at rest between CA beads that are close (anisotropic network model).
+
+Atilgan et al., Biophys. J. 80 (2001) 505. Not to be confused with the native contacts of the prior
+(``energy.contacts``), which let go when stretched: this one is only used where it is at rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sparse
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from bayesflex.errors import InputError
+from bayesflex.neighbours import NeighbourList
+
+Array = NDArray[np.float64]
+
+#: Stiffness of the springs along the chain, in units of the others'. Keeps tails and loops in one piece.
+CHAIN_STIFFNESS = 10.0
+
+# Names listed in a message.
+_LISTED = 8
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
+    """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
+    n = coords.shape[0]
+    place = row_start[:-1].copy()
+    block = np.empty((3, 3))
+    diagonal = np.zeros((n, 3, 3))
+    m = 0
+    for i in range(n):
+        # All partners below i have put themselves into row i by now.
+        on_diagonal = place[i]
+        column[on_diagonal] = i
+        place[i] += 1
+        while m < first.shape[0] and first[m] == i:
+            j = second[m]
+            r2 = 0.0
+            for a in range(3):
+                r2 += (coords[j, a] - coords[i, a]) ** 2
+            for a in range(3):
+                for b in range(3):
+                    block[a, b] = stiffness[m] * (coords[j, a] - coords[i, a]) * (coords[j, b] - coords[i, b]) / r2
+            diagonal[i] += block
+            diagonal[j] += block
+            column[place[i]] = j
+            blocks[place[i]] = -block
+            place[i] += 1
+            column[place[j]] = i
+            blocks[place[j]] = -block
+            place[j] += 1
+            m += 1
+        blocks[on_diagonal] = diagonal[i]
+
+
+def _springs(
+    coords: Array, cutoff: float, links: NDArray[np.integer] | None, link_stiffness: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Return the two beads of each spring, sorted, and its stiffness; shapes (n_springs,)."""
+    n = len(coords)
+    rows = NeighbourList(cutoff, skin=0.0).update(coords)
+    if rows is None:
+        raise InputError("elastic network: a coordinate is not finite; expected positions in Å")
+    key = np.repeat(np.arange(n), np.diff(rows[0])) * n + rows[1]
+    pairs = np.zeros((0, 2), np.int64) if links is None else np.sort(np.asarray(links, np.int64), axis=1)
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < n):
+        raise InputError(f"elastic network: links name beads {pairs.min()} to {pairs.max()} where there are {n}")
+    link_key = pairs[:, 0] * n + pairs[:, 1]
+    key = np.union1d(key, link_key)
+    return key // n, key % n, np.where(np.isin(key, link_key), link_stiffness, 1.0)
+
+
+def network_hessian(
+    coords: Array,
+    cutoff: float,
+    links: NDArray[np.integer] | None = None,
+    link_stiffness: float = CHAIN_STIFFNESS,
+) -> sparse.bsr_matrix:
+    """Return the second derivatives of the elastic network's energy, ½ Σ k (r - r₀)², at rest.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n_beads, 3), Å.
+    cutoff
+        Distance up to which beads are joined by a spring of stiffness 1, Å.
+    links
+        Pairs joined at any distance, shape (n_links, 2), or None.
+    link_stiffness
+        Stiffness of these.
+
+    Returns
+    -------
+    Shape (3 n_beads, 3 n_beads) in blocks of 3 × 3, columns in order.
+
+    Raises
+    ------
+    InputError
+        If a coordinate is not finite, two beads joined by a spring coincide, or a link names a bead that is not there.
+    """
+    coords = np.ascontiguousarray(coords, dtype=np.float64)
+    n = len(coords)
+    first, second, stiffness = _springs(coords, cutoff, links, link_stiffness)
+    coincident = np.flatnonzero(np.all(coords[first] == coords[second], axis=1))
+    if len(coincident):
+        m = coincident[0]
+        raise InputError(
+            f"elastic network: beads {first[m] + 1} and {second[m] + 1} (counted from 1) are at the same place; "
+            "remove one of the two"
+        )
+    row_start = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(first, minlength=n) + np.bincount(second, minlength=n) + 1, out=row_start[1:])
+    column = np.empty(row_start[-1], np.int64)
+    blocks = np.empty((row_start[-1], 3, 3))
+    _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
+    return sparse.bsr_matrix((blocks, column, row_start), shape=(3 * n, 3 * n))
+
+
+def require_connected(hessian: sparse.bsr_matrix, cutoff: float, names: NDArray[np.str_]) -> None:
+    """Raise InputError where the network falls into pieces, naming the beads of the smaller ones."""
+    pattern = sparse.csr_matrix((np.ones(len(hessian.indices)), hessian.indices, hessian.indptr))
+    n_pieces, piece = connected_components(pattern, directed=False)
+    if n_pieces == 1:
+        return
+    loose = np.flatnonzero(piece != np.argmax(np.bincount(piece)))
+    raise InputError(
+        f"elastic network: at a cut-off of {cutoff:g} Å the model falls into {n_pieces} pieces; not joined to the "
+        f"largest are residues {listing(names, loose)}. Raise the cut-off, or remove them from the model"
+    )
+
+
+def listing(names: NDArray[np.str_], indices: NDArray[np.integer]) -> str:
+    """Return the names of these beads for a message, cut short where there are many."""
+    text = ", ".join(str(name) for name in names[indices[:_LISTED]])
+    return text + (f" and {len(indices) - _LISTED} more" if len(indices) > _LISTED else "")
