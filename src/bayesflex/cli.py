@@ -152,6 +152,7 @@ def simulate(
         grid_of=None if grid_of is None else read_map(grid_of),
     )
     write_map(density, out)
+    _echo_notes(density.notes)
     typer.echo(f"Wrote {out}")
 
 
@@ -172,6 +173,7 @@ def modes(
     typer.echo(f"{'mode':>5}  {'eigenvalue':>12}  {'collectivity':>12}")
     for mode, value, share in zip(computed.numbers, computed.eigenvalues, computed.collectivity, strict=True):
         typer.echo(f"{mode:>5}  {value:>12.5g}  {share:>12.3f}")
+    _echo_notes(computed.notes)
     typer.echo(f"Wrote {out}")
 
 
@@ -201,6 +203,12 @@ def demo(
 
     run_demo(out, seed)
     typer.echo(f"Wrote {out}")
+
+
+def _echo_notes(notes: Iterable[str]) -> None:
+    """Print what was noticed on the way, beside the result and not in it."""
+    for note in notes:
+        typer.echo(f"Note: {note}", err=True)
 
 
 def _echo_rows(rows: Iterable[tuple[str, str]]) -> None:
