@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.nmd import write_nmd
+from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.normal_modes import LOW_COLLECTIVITY, NormalModes, structure_modes
 from bayesflex.plots.modes import plot_modes
 from bayesflex.plots.style import save_figure
@@ -36,18 +37,20 @@ def compute_modes(structure: Structure, n_modes: int, cutoff: float, out: Path) 
     cutoff
         Of the elastic network, Å.
     out
-        Folder, made where it does not exist.
+        Folder, new or empty.
 
     Raises
     ------
     ConfigError
         If there are not so many modes, or the cut-off is not positive.
     InputError
-        If the model has no CA, the network leaves residues loose, or a file cannot be written.
+        If the folder is not empty, the model has no CA, the network leaves residues loose, or a file cannot be
+        written.
     """
+    require_new_or_empty(out)
     ca = structure.ca_trace()
     modes = structure_modes(ca, n_modes, cutoff)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     result = ModesResult(modes, ca, out / "modes.csv", out / "modes.nmd", out / "modes.png")
     rows = zip(modes.numbers, modes.eigenvalues, modes.collectivity, strict=True)
     lines = ["mode,eigenvalue,collectivity", *(f"{m},{value:.9g},{share:.6f}" for m, value, share in rows)]
