@@ -12,7 +12,7 @@ from scipy import fft
 
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import ConfigError, InputError
-from bayesflex.noise import add_noise
+from bayesflex.noise import SPECTRA, add_noise
 from bayesflex.rendering import render
 from bayesflex.scattering import check_elements, scattering_map
 from bayesflex.structure import Structure
@@ -57,11 +57,12 @@ def simulate(
         size that is quick to transform. The cube is centred on the model to within a voxel: the origin is a multiple
         of the voxel size.
     noise, noise_spectrum
-        Level in units of the clean map's own standard deviation, and its spectrum: see :func:`bayesflex.noise.add_noise`.
+        Level in units of the clean map's own standard deviation, and spectrum: see :func:`bayesflex.noise.add_noise`.
     seed
         Of the noise.
     kernel
-        "scattering": all atoms by their electron scattering factors, in Å⁻² (:func:`bayesflex.scattering.scattering_map`);
+        "scattering": all atoms by their electron scattering factors, in Å⁻², see
+        :func:`bayesflex.scattering.scattering_map`;
         "gaussian": one Gaussian per atom, eq. 3 of Vuillemot and Jonic, in weights per Å³.
     atoms
         For the Gaussian kernel, "ca": the CA trace, each of weight 1 (the paper's);
@@ -83,6 +84,7 @@ def simulate(
     """
     _check_choice("kernel", kernel, KERNELS)
     _check_choice("atoms", atoms, ATOMS)
+    _check_choice("noise spectrum", noise_spectrum, SPECTRA)
     if not (math.isfinite(resolution) and resolution > 0):
         raise ConfigError(f"resolution is {resolution} Å; expected a positive number")
     drawn = structure.ca_trace() if kernel == "gaussian" and atoms == "ca" else structure
@@ -119,12 +121,11 @@ def simulate(
         notes=(f"Simulated at {resolution:g} Å (sigma {sigma:.3g} Å): {made}.", *placement),
         header=grid.header,
     )
-    # Checks its settings, also where no noise is asked for.
-    noisy = add_noise(np.random.default_rng(seed), density, noise, spectrum=noise_spectrum, resolution=resolution)
     if noise == 0:
         return density
+    density = add_noise(np.random.default_rng(seed), density, noise, spectrum=noise_spectrum, resolution=resolution)
     note = f"Noise of {noise:g} times the map's standard deviation, spectrum {noise_spectrum}, seed {seed}."
-    return replace(noisy, notes=(*density.notes, note))
+    return replace(density, notes=(*density.notes, note))
 
 
 def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
