@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bayesflex.errors import InputError
-from bayesflex.ideal_backbone import Array, Loop, close_loop, follow_loop, helix, helix_screw, oxygen_and_beta
+from bayesflex.ideal_backbone import (
+    Array,
+    Loop,
+    close_loop,
+    follow_loop,
+    helix,
+    helix_screw,
+    is_allowed,
+    oxygen_and_beta,
+    phi_psi,
+)
 
 #: Residues of a loop between two helices, and of the linker between two domains.
 LOOP_LENGTH, LINKER_LENGTH = 6, 8
@@ -120,15 +130,21 @@ def extra_residues(plan: Plan, n_residues: int) -> tuple[int, int]:
     return extra // 2, extra - extra // 2
 
 
+@lru_cache(maxsize=16)
 def domain_backbone(plan: Plan) -> Array:
-    """Return the backbone of one domain, shape (plan.n_residues, 3, 3), Å.
+    """Return the backbone of one domain, shape (plan.n_residues, 3, 3), Å; not to be written to.
 
     Raises
     ------
     InputError
         If no loops are found that fit helices of this length.
     """
-    return _domain(plan, _parts(plan), _Pose(np.eye(3), np.zeros(3)), 1).backbone
+    parts = next(_possible_parts(plan), None)
+    if parts is None:
+        raise InputError(f"no loops fit helices of {plan.helix_length} residues; ask for another length")
+    backbone = _domain(plan, parts, _Pose(np.eye(3), np.zeros(3)), 1).backbone
+    backbone.setflags(write=False)
+    return backbone
 
 
 @lru_cache(maxsize=16)
@@ -142,9 +158,9 @@ def two_domain_backbone(n_residues: int, opening: float) -> Array:
     InputError
         If no loops or no linker are found.
     """
-    first, second = _domain_pair(n_residues, opening)
-    linker = _linker(n_residues, opening)
-    backbone = np.concatenate([first.backbone, linker.backbone, second.backbone])
+    parts, closed = _two_domain_parts(n_residues)
+    linker = _bent(closed, n_residues, parts, 0.0, opening)
+    backbone = _joined(_domain_pair(n_residues, parts, opening), linker)
     backbone.setflags(write=False)
     return backbone
 
@@ -252,9 +268,8 @@ def _domain(plan: Plan, parts: _Parts, pose: _Pose, sign: int, before: int = 0, 
     return _Domain(np.concatenate(pieces), pose, sign)
 
 
-@lru_cache(maxsize=32)
-def _parts(plan: Plan) -> _Parts:
-    """Return the helices' phase and the loops with which a lattice has no clash; InputError where none is found."""
+def _possible_parts(plan: Plan) -> Iterator[_Parts]:
+    """Yield, for one phase of the helices after the other, loops with which a lattice has no clash."""
     sample = Plan(min(plan.columns, 4), min(plan.rows, 3), plan.helix_length)
     start = _Pose(np.eye(3), np.zeros(3))
     # A second domain begins with either sign, according to where the first one ends.
@@ -268,8 +283,8 @@ def _parts(plan: Plan) -> _Parts:
         for choice in itertools.product(*(loops[:4] for loops in found.values())):
             parts = _Parts(float(phase), dict(zip(found, choice, strict=True)))
             if all(is_clash_free(_domain(sample, parts, start, sign).backbone) for sign in (1, -1)):
-                return parts
-    raise InputError(f"no loops fit helices of {plan.helix_length} residues; ask for another number of residues")
+                yield parts
+                break
 
 
 def _lattice_loops(direction: str, helix_length: int, phase: float) -> list[Loop]:
@@ -286,57 +301,58 @@ def _lattice_loops(direction: str, helix_length: int, phase: float) -> list[Loop
     return close_loop(rng, one[-1], two[0], LOOP_LENGTH, np.concatenate(obstacles), n_starts=400)
 
 
-def _domain_pair(n_residues: int, opening: float) -> tuple[_Domain, _Domain]:
+def _domain_pair(n_residues: int, parts: _Parts, opening: float) -> tuple[_Domain, _Domain]:
     """Return the two domains at an opening (degrees)."""
     plan = plan_domain(0.5 * (n_residues - LINKER_LENGTH))
-    parts = _parts(plan)
     before, after = extra_residues(plan, n_residues)
     first = _domain(plan, parts, _Pose(np.eye(3), np.zeros(3)), 1, before=before)
     place = first.last.then(_across_hinge(_along_y(first.sign), plan.helix_length, opening))
     return first, _domain(plan, parts, place, first.sign, after=after)
 
 
+def _joined(domains: tuple[_Domain, _Domain], linker: Loop) -> Array:
+    """Return the backbone of two domains with the linker between them."""
+    return np.concatenate([domains[0].backbone, linker.backbone, domains[1].backbone])
+
+
 @lru_cache(maxsize=32)
-def _linker(n_residues: int, opening: float) -> Loop:
-    """Return the linker at an opening; it bends from the closed state by the least change of torsions."""
-    if opening == 0.0:
-        return _closed_linker(n_residues)
-    return _bent(_closed_linker(n_residues), n_residues, 0.0, opening)
+def _two_domain_parts(n_residues: int) -> tuple[_Parts, Loop]:
+    """Return what the domains are made from and the linker of the closed state; InputError where none is found.
+
+    It is the first linker found with which the hinge opens all the way.
+    """
+    for parts in _possible_parts(plan_domain(0.5 * (n_residues - LINKER_LENGTH))):
+        first, second = _domain_pair(n_residues, parts, 0.0)
+        before, after = first.backbone[-1], second.backbone[0]
+        obstacles = np.concatenate([_atoms(first.backbone[:-1]), _atoms(second.backbone[1:])])
+        for closed in close_loop(np.random.default_rng(_SEED), before, after, LINKER_LENGTH, obstacles, n_starts=2000):
+            if _opens_freely(closed, n_residues, parts):
+                return parts, closed
+    raise InputError(f"no loops and linker fit a protein of {n_residues} residues; ask for another number of residues")
 
 
-def _bent(linker: Loop, n_residues: int, opening: float, target: float) -> Loop:
-    """Return the linker of one opening (degrees) carried to a wider one; InputError where it cannot reach."""
+def _bent(linker: Loop, n_residues: int, parts: _Parts, opening: float, target: float) -> Loop:
+    """Return the linker of one opening (degrees) carried to a wider one; InputError where it cannot reach.
+
+    It follows in small steps, each by the least change of torsions, and so bends smoothly.
+    """
     n_steps = math.ceil((target - opening) / _HINGE_STEP)
     for angle in np.linspace(opening, target, n_steps + 1)[1:]:
-        first, second = _domain_pair(n_residues, float(angle))
+        first, second = _domain_pair(n_residues, parts, float(angle))
         linker = follow_loop(linker, first.backbone[-1], second.backbone[0])
     return linker
 
 
-@lru_cache(maxsize=32)
-def _closed_linker(n_residues: int) -> Loop:
-    """Return the linker of the closed state: the first found with which the hinge opens all the way without a clash."""
-    first, second = _domain_pair(n_residues, 0.0)
-    obstacles = np.concatenate([_atoms(first.backbone[:-1]), _atoms(second.backbone[1:])])
-    found = close_loop(
-        np.random.default_rng(_SEED), first.backbone[-1], second.backbone[0], LINKER_LENGTH, obstacles, n_starts=800
-    )
-    for closed in found:
-        if _opens_freely(closed, n_residues):
-            return closed
-    raise InputError(f"no linker fits a protein of {n_residues} residues; ask for another number of residues")
-
-
-def _opens_freely(linker: Loop, n_residues: int) -> bool:
-    """Tell whether a linker of the closed state reaches every opening and touches nothing on the way."""
+def _opens_freely(linker: Loop, n_residues: int, parts: _Parts) -> bool:
+    """Tell whether a linker of the closed state reaches every opening and stays sound on the way."""
     opening = 0.0
     for target in np.linspace(0.0, MAX_OPENING, 5):
         try:
-            linker = _bent(linker, n_residues, opening, float(target))
+            linker = _bent(linker, n_residues, parts, opening, float(target))
         except InputError:
             return False
         opening = float(target)
-        first, second = _domain_pair(n_residues, opening)
-        if not is_clash_free(np.concatenate([first.backbone, linker.backbone, second.backbone])):
+        backbone = _joined(_domain_pair(n_residues, parts, opening), linker)
+        if not (is_allowed(phi_psi(backbone)).all() and is_clash_free(backbone)):
             return False
     return True

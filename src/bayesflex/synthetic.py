@@ -161,7 +161,8 @@ def hexamer(n_residues: int = 728, opening: float = 0.0) -> Structure:
 def assembly(n_ca: int) -> Structure:
     """Return a CA model of any size, for benchmarks: compact chains that fill a cube and touch their neighbours.
 
-    Beads are in chain order and neighbouring chains follow each other. The origin is the centroid.
+    Beads are in chain order and neighbouring chains follow each other; the last chain is cut to give the number, and
+    of a piece of one or two residues an elastic network may lose hold. The origin is the centroid.
 
     Raises
     ------

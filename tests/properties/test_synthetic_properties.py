@@ -11,7 +11,7 @@ from bayesflex.helix_bundle import is_clash_free
 from bayesflex.ideal_backbone import is_allowed, phi_psi
 
 # A few lengths, since the loops of each are searched for anew and kept for the openings.
-LENGTHS = st.sampled_from([52, 61, 97, 150, 214])
+LENGTHS = st.sampled_from([52, 61, 97, 150, 185, 214, 372])
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

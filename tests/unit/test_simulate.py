@@ -73,7 +73,7 @@ def test_all_atoms_weigh_their_atomic_number_times_occupancy(protein):
 
 def test_a_box_is_used_as_given_and_one_too_small_says_what_it_takes(protein):
     assert simulate(protein, resolution=8.0, voxel=2.0, box=41).values.shape == (41, 41, 41)
-    with pytest.raises(ConfigError, match="a box of 10 voxels.*needs") as caught:
+    with pytest.raises(ConfigError, match=r"a box of 10 voxels.*needs") as caught:
         simulate(protein, resolution=8.0, voxel=2.0, box=10)
     needed = int(str(caught.value).split("needs ")[1].split()[0])
     assert simulate(protein, resolution=8.0, voxel=2.0, box=needed).values.shape == (needed,) * 3
@@ -163,7 +163,7 @@ def test_a_map_of_the_reference_data_is_reproduced(data_dir):
     assert np.corrcoef(scaled.ravel(), target.values.ravel())[0, 1] > 0.9999
 
 
-def test_the_modes_of_making_agree_on_a_real_protein(data_dir):
+def test_scattering_and_atomic_numbers_agree_on_a_real_protein(data_dir):
     model = read_structure(data_dir / "adk" / "4ake_A.pdb")
     scattering = simulate(model, resolution=8.0)
     gaussian = simulate(model, resolution=8.0, kernel="gaussian", atoms="all", grid_of=scattering)
