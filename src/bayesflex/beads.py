@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.chain import bonded_to_next
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood
 from bayesflex.structure import Structure
@@ -23,8 +24,8 @@ Array = NDArray[np.float64]
 
 _BACKBONE = ("N", "CA", "C", "O", "OXT")
 
-#: Consecutive CA further apart than this (Å) are not neighbours in the chain.
-_CHAIN_BREAK = 4.5
+#: Three CA are in line where |v| is below this fraction of |u|: at 0.1, an angle above 169°.
+_IN_LINE = 0.1
 
 # Scattering power of an atom relative to the others: its atomic number.
 _ATOMIC_NUMBER = {"C": 6.0, "N": 7.0, "O": 8.0, "S": 16.0, "P": 15.0, "SE": 34.0}
@@ -109,27 +110,23 @@ def ca_beads(ca: Structure) -> BeadModel:
 
 def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
     """Return one bead per residue at its centroid or, split, one for the backbone and one for the side chain."""
-    heavy = np.isin(structure.element, ["H", "D"], invert=True)
     of_residue = _ca_of_atoms(structure, ca)
-    use = heavy & (of_residue >= 0)
-    weight = np.array([_ATOMIC_NUMBER.get(e, 6.0) for e in structure.element]) * use
-    side = ~np.isin(structure.atom_name, _BACKBONE) if split else np.zeros(structure.n_atoms, dtype=bool)
-    bead = np.where(use, 2 * of_residue + side, -1)[use]
-    n_slots = 2 * ca.n_atoms
-    total = np.bincount(bead, weight[use], n_slots)
-    centre = np.stack(
-        [np.bincount(bead, weight[use] * structure.coords[use, axis], n_slots) for axis in range(3)], axis=1
-    )
-    slots = np.flatnonzero(total > 0.0)
-    centre = centre[slots] / total[slots, None]
-    compact = np.full(n_slots, -1)
-    compact[slots] = np.arange(len(slots))
-    offset = structure.coords[use] - centre[compact[bead]]
-    spread = math.sqrt(float(np.sum(weight[use] * np.sum(offset**2, axis=1)) / np.sum(weight[use])) / 3.0)
+    atoms = np.flatnonzero((of_residue >= 0) & ~np.isin(structure.element, ["H", "D"]))
+    coords = structure.coords[atoms]
+    weight = np.array([_ATOMIC_NUMBER.get(element, 6.0) for element in structure.element[atoms]])
+    # Two slots for each residue, the second one for its side chain; only slots with atoms become beads.
+    slot = 2 * of_residue[atoms]
+    if split:
+        slot += ~np.isin(structure.atom_name[atoms], _BACKBONE)
+    slots, bead = np.unique(slot, return_inverse=True)
+    total = np.bincount(bead, weight)
+    centre = np.stack([np.bincount(bead, weight * coords[:, axis]) for axis in range(3)], axis=1) / total[:, None]
+    variance = weight @ np.sum((coords - centre[bead]) ** 2, axis=1) / (3.0 * weight.sum())
+    spread = math.sqrt(float(variance))
     residue = slots // 2
     frame = _frames(ca)[residue]
     coefficients = _coefficients(ca.coords, residue, frame, centre)
-    return BeadModel(residue, frame, coefficients, total[slots] * ca.n_atoms / total.sum(), spread)
+    return BeadModel(residue, frame, coefficients, total * ca.n_atoms / total.sum(), spread)
 
 
 def centroid_beads(structure: Structure, ca: Structure) -> BeadModel:
@@ -165,19 +162,14 @@ def _ca_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
         key: index
         for index, key in enumerate(zip(ca.chain, ca.residue_number, ca.insertion_code, ca.residue_name, strict=True))
     }
-    keys = zip(
-        structure.chain, structure.residue_number, structure.insertion_code, structure.residue_name, strict=True
-    )
+    keys = zip(structure.chain, structure.residue_number, structure.insertion_code, structure.residue_name, strict=True)
     return np.array([row.get(key, -1) for key in keys], dtype=np.int64)
 
 
 def _frames(ca: Structure) -> NDArray[np.int64]:
     """Return k - 1, k, k + 1 for each residue; k itself three times where the chain is shorter than three."""
-    n = ca.n_atoms
-    distance = np.linalg.norm(np.diff(ca.coords, axis=0), axis=1)
-    linked = (ca.chain[1:] == ca.chain[:-1]) & (distance < _CHAIN_BREAK)
-    segment = np.concatenate([[0], np.cumsum(~linked)]) if n else np.zeros(0, dtype=int)
-    frame = np.empty((n, 3), dtype=np.int64)
+    segment = np.concatenate([[0], np.cumsum(~bonded_to_next(ca))])
+    frame = np.empty((ca.n_atoms, 3), dtype=np.int64)
     for label in np.unique(segment):
         members = np.flatnonzero(segment == label)
         if len(members) < 3:
@@ -189,12 +181,19 @@ def _frames(ca: Structure) -> NDArray[np.int64]:
 
 
 def _coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64], centre: Array) -> Array:
-    """Solve for (a, b, c) of each bead; the smallest solution where the three CA are (nearly) in line."""
+    """Solve for (a, b, c) of each bead; the smallest solution where the three CA are (nearly) in line.
+
+    Where they are, v is short and its direction means nothing: a bead held by it would swing about as the CA jitter.
+    Such a bead keeps only its part along u.
+    """
     before, middle, after = (ca[frame[:, k]] for k in range(3))
     u = after - before
     v = 2.0 * middle - before - after
-    basis = np.stack([u, v, np.cross(u, v)], axis=2)  # (n_beads, 3, 3), columns u, v, u × v
-    return np.einsum("nij,nj->ni", np.linalg.pinv(basis, rcond=0.02), centre - ca[residue])
+    length = np.maximum(np.linalg.norm(u, axis=1), 1e-12)[:, None]
+    basis = np.stack([u, v, np.cross(u, v) / length], axis=2)  # (n_beads, 3, 3), columns of like length, Å
+    solution = np.einsum("nij,nj->ni", np.linalg.pinv(basis, rcond=_IN_LINE), centre - ca[residue])
+    solution[:, 2] /= length[:, 0]
+    return solution
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

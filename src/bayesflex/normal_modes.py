@@ -15,9 +15,9 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh, splu
 
+from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.config import FIRST_MODE
 from bayesflex.elastic_network import CHAIN_STIFFNESS, listing, network_hessian, require_connected
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.structure import Structure
 

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
+from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.normal_modes import normal_modes, overlap
 from bayesflex.structure import Structure
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 
+from bayesflex.chain import bonded_to_next, pairs_along_chain, runs
 from bayesflex.config import FitConfig
 from bayesflex.energy import TERMS, build_prior
 from bayesflex.energy.angles import Angles
@@ -16,7 +17,6 @@ from bayesflex.energy.bonds import Bonds
 from bayesflex.energy.contacts import NativeContacts
 from bayesflex.energy.dihedrals import Dihedrals, dihedral_angles
 from bayesflex.energy.excluded_volume import ExcludedVolume
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain, runs
 from bayesflex.errors import InputError
 from bayesflex.protocols import EnergyTerm
 from gradients.test_energy_gradients import folded, trace

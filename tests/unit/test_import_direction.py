@@ -22,10 +22,9 @@ LAYERS = (
     ("settings",),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
-    ("geometry", "neighbours", "ideal_backbone", "helix_bundle"),
+    ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
-    ("energy",),
-    ("normal_modes",),  # its network follows the chain, as the energy terms do
+    ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),
     ("placement", "synthetic", "metrics", "overlap"),

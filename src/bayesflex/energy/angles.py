@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numba import njit
 
+from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
-from bayesflex.energy.topology import bonded_to_next, runs
 from bayesflex.structure import Structure
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
 from bayesflex.neighbours import NeighbourList
 from bayesflex.structure import Structure
 

@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
-from bayesflex.energy.topology import bonded_to_next, pairs_along_chain
 from bayesflex.errors import InputError
 from bayesflex.neighbours import NeighbourList, pairs_to_rows
 from bayesflex.structure import Structure
