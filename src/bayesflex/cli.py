@@ -6,10 +6,11 @@ needs it, so that ``bayesflex --help`` answers at once.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +18,9 @@ from typer.core import TyperGroup
 from bayesflex import __version__
 from bayesflex.cli_settings import with_settings
 from bayesflex.errors import BayesflexError
+
+if TYPE_CHECKING:
+    from bayesflex.reporters import ProgressReporter
 
 EXIT_ERROR = 2  # as for a flag that cannot be parsed
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -53,6 +57,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    # The chains use the cores. Libraries of linear algebra read this when they are loaded, with NumPy.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     app(prog_name="bayesflex")
 
 
@@ -108,7 +115,8 @@ def fit(
     resolved = load_config(config, settings)
     from bayesflex.workflows.fit import run_fit
 
-    run_fit(model, map_file, out, resolved, reference=reference, mask=mask, fixed=fixed, resume=resume)
+    files = {"reference": reference, "mask": mask, "fixed": fixed}
+    run_fit(model, map_file, out, resolved, **files, resume=resume, reporter=_progress())
     typer.echo(f"Wrote {out}")
 
 
@@ -201,8 +209,17 @@ def demo(
     """Fit a made-up protein, whose answer is known, into its map."""
     from bayesflex.workflows.demo import run_demo
 
-    run_demo(out, seed)
+    run_demo(out, seed, _progress())
     typer.echo(f"Wrote {out}")
+
+
+def _progress() -> ProgressReporter:
+    """Return what shows a fit while it runs."""
+    from rich.console import Console
+
+    from bayesflex.reporters import ProgressReporter
+
+    return ProgressReporter(Console())
 
 
 def _echo_notes(notes: Iterable[str]) -> None:

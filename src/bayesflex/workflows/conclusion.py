@@ -1,0 +1,270 @@
+"""Conclusion of a fit: from the draws of all chains to one answer, its all-atom model, its map and its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayesflex import __version__
+from bayesflex.carrying import carry
+from bayesflex.deformation import Deformation
+from bayesflex.density_map import DensityMap
+from bayesflex.diagnostics import Convergence, cc_centred, cc_mask, cluster_chains, convergence
+from bayesflex.geometry import rmsd
+from bayesflex.map_preparation import mask_around
+from bayesflex.metrics import AMPLITUDE_PREFIX
+from bayesflex.posterior import Posterior
+from bayesflex.protocols import Likelihood
+from bayesflex.rendering import render
+from bayesflex.sampling import Chain, correlations
+from bayesflex.structure import Structure
+from bayesflex.trace import Trace, residue_labels
+from bayesflex.units import b_factor_of_variance, thermal_energy
+from bayesflex.workflows.preparation import PreparedFit
+from bayesflex.workflows.results import FitResult
+
+Array = NDArray[np.float64]
+
+#: Chains whose means are closer than this share of the resolution (and than the Å below) hold the same answer.
+_SAME_ANSWER_RESOLUTION, _SAME_ANSWER_LEAST = 0.2, 1.0
+
+#: Iterations of the relaxation: the mean of draws is close to the maximum, and its strain goes in the first hundred.
+_RELAXATION_ITERATIONS = 300
+
+#: cc_mask counts voxels within the resolution of a CA, and at least within this distance, Å: a side chain's reach.
+_LEAST_MASK_RADIUS = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What sampling left.
+
+    Parameters
+    ----------
+    chains
+        The chains, all run to their end.
+    likelihood
+        That of the last stage.
+    seconds
+        Wall-clock time of the chains, over all sessions of a resumed fit.
+    """
+
+    chains: Sequence[Chain]
+    likelihood: Likelihood
+    seconds: float
+
+
+def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str]) -> FitResult:
+    """Return the result of a fit.
+
+    The mean is taken over the draws of the best-scoring cluster of chains. The fitted model is that mean, relaxed in
+    the posterior at full resolution, with all atoms carried along.
+
+    Parameters
+    ----------
+    prepared
+        What the chains shared.
+    sampled
+        What they left.
+    inputs
+        Names of what was read, for the saved configuration. ``seconds.total`` is left to the caller.
+    """
+    trace = make_trace(prepared, sampled.chains)
+    cutoff = max(_SAME_ANSWER_LEAST, _SAME_ANSWER_RESOLUTION * prepared.config.resolution)
+    used = cluster_chains(trace.chain_means(), trace.log_density.mean(axis=1), cutoff)
+    judged = convergence(trace)
+    warnings = (*prepared.warnings, *_left_out(used, trace.n_chains, cutoff), *judged.warnings)
+
+    mean = _mean_structure(prepared.ca, trace, used)
+    posterior = full_posterior(prepared, sampled.likelihood)
+    fitted_ca = relax(posterior, mean.coords)
+    fitted = prepared.inputs.structure.with_coords(carry(prepared.inputs.structure, fitted_ca))
+    fitted_map = map_of(prepared, fitted_ca)
+    summary = _summary(prepared, sampled, trace, judged, used, posterior, mean.coords, fitted_ca, fitted_map)
+    return FitResult(
+        start=prepared.inputs.structure,
+        config=prepared.config,
+        trace=trace,
+        mean=mean,
+        fitted=fitted,
+        fitted_map=fitted_map,
+        records=tuple(record for chain in sampled.chains for record in chain.records),
+        convergence=judged,
+        chains_used=tuple(used),
+        warnings=warnings,
+        summary=summary | {"warnings": list(warnings)},
+        inputs=inputs,
+    )
+
+
+def make_trace(prepared: PreparedFit, chains: Sequence[Chain]) -> Trace:
+    """Return the draws of all chains as one trace."""
+
+    def column(name: str) -> Array:
+        return np.array([[row[name] for row in chain.draws.statistics] for chain in chains])
+
+    coords = np.array([chain.draws.coords for chain in chains])
+    numbers = () if prepared.problem.modes is None else prepared.config.modes
+    amplitudes = np.zeros((*coords.shape[:2], len(numbers)))
+    for index, number in enumerate(numbers):
+        amplitudes[:, :, index] = column(f"{AMPLITUDE_PREFIX}{number}")
+    return Trace(
+        coords=coords,
+        amplitudes=amplitudes,
+        mode_numbers=np.array(numbers, dtype=np.int64),
+        residues=residue_labels(prepared.ca),
+        sample_stats={
+            "lp": column("log_density"),
+            "acceptance_rate": column("acceptance"),
+            "diverging": column("divergent") > 0,
+            "energy_error": column("energy_error"),
+            "step_size": column("step_size"),
+            "n_steps": column("n_steps").astype(np.int64),
+        },
+        log_likelihood=column("log_likelihood"),
+        potential_energy=column("energy"),
+    )
+
+
+def full_posterior(prepared: PreparedFit, likelihood: Likelihood) -> Posterior:
+    """Return the posterior of the coordinates at full resolution, every CA free."""
+    problem, config = prepared.problem, prepared.config
+    return Posterior(
+        likelihood.clone(),
+        [term.clone() for term in problem.terms],
+        Deformation("local", problem.start, np.zeros((0, *problem.start.shape))),
+        thermal_energy(config.temperature),
+        problem.start.mean(axis=0),
+        config.centre_sd,
+    )
+
+
+def relax(posterior: Posterior, coords: Array) -> Array:
+    """Return coordinates of a log density that is at least that of the coordinates given, (n, 3), Å, by L-BFGS-B.
+
+    An average of draws has a geometry that none of them has, with bonds too short where they turn; relaxed, it has one
+    that the prior allows.
+    """
+    scale = max(abs(posterior.of_coordinates(coords)[0]), 1.0)
+
+    def cost(flat: Array) -> tuple[float, Array]:
+        log_density, gradient = posterior.of_coordinates(flat.reshape(-1, 3))
+        if not math.isfinite(log_density):
+            return math.inf, np.zeros_like(flat)
+        return -log_density / scale, -gradient.ravel() / scale
+
+    found = minimize(
+        cost,
+        coords.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _RELAXATION_ITERATIONS, "ftol": 1e-12, "gtol": 1e-10},
+    )
+    relaxed = np.asarray(found.x, dtype=np.float64).reshape(-1, 3)
+    better = posterior.of_coordinates(relaxed)[0] >= posterior.of_coordinates(coords)[0]
+    return relaxed if better else np.array(coords)
+
+
+def map_of(prepared: PreparedFit, ca: Array) -> DensityMap:
+    """Return the density of a CA trace (n_ca, 3), as the fit renders it, on the grid of the target and with its header.
+
+    What is rendered but not moved is included.
+    """
+    density, problem = prepared.inputs.density, prepared.problem
+    nz, ny, nx = density.values.shape
+    positions, weights = problem.beads.place(ca), problem.beads.weights
+    if prepared.fixed_beads is not None:
+        positions = np.concatenate([positions, prepared.fixed_beads[0]])
+        weights = np.concatenate([weights, prepared.fixed_beads[1]])
+    values = render(positions, weights, problem.target.sigma, (nz, ny, nx), density.voxel_size, density.origin)
+    return replace(density.with_values(values.astype(np.float32)), name="fitted map", notes=())
+
+
+def _mean_structure(ca: Structure, trace: Trace, used: Sequence[int]) -> Structure:
+    """Return the mean trace of the chains used; its B-factors are the posterior variance, mean over directions."""
+    draws = trace.coords[list(used)].reshape(-1, trace.n_ca, 3).astype(np.float64)
+    variance = draws.var(axis=0).mean(axis=1)
+    b_factor = np.array([b_factor_of_variance(value) for value in variance.tolist()])
+    return replace(ca.with_coords(draws.mean(axis=0)), b_factor=b_factor, name="mean")
+
+
+def _left_out(used: Sequence[int], n_chains: int, cutoff: float) -> tuple[str, ...]:
+    others = [str(chain) for chain in range(n_chains) if chain not in used]
+    if not others:
+        return ()
+    return (
+        f"{len(others)} of {n_chains} chains ({', '.join(others)}) ended more than {cutoff:.1f} Å from the "
+        "best-scoring ones and are left out of the answer. More iterations of warm-up may bring them together.",
+    )
+
+
+def _summary(
+    prepared: PreparedFit,
+    sampled: Sampled,
+    trace: Trace,
+    judged: Convergence,
+    used: Sequence[int],
+    posterior: Posterior,
+    mean: Array,
+    fitted: Array,
+    fitted_map: DensityMap,
+) -> dict[str, Any]:
+    """Return the numbers of ``summary.json``; lengths in Å, energies in kcal/mol, log densities in nats."""
+    config, problem, density = prepared.config, prepared.problem, prepared.inputs.density
+    places = {"start": problem.start, "fitted": fitted}
+    maps = {"start": map_of(prepared, problem.start), "fitted": fitted_map}
+    correlation = {name: correlations(problem.target, problem.beads, coords) for name, coords in places.items()}
+    radius = max(config.resolution, _LEAST_MASK_RADIUS)
+    n_gradients = sum(chain.n_gradients for chain in sampled.chains)
+    n_threads = min(config.threads, config.chains)
+    acceptance = trace.sample_stats["acceptance_rate"].mean(axis=1)
+    summary: dict[str, Any] = {
+        "cc_uncentred": {name: values["cc_uncentred"] for name, values in correlation.items()},
+        "cc_centred": {name: values["cc_centred"] for name, values in correlation.items()},
+        "cc_mask": {
+            name: cc_mask(maps[name].values, density.values, mask_around(density, coords, radius) > 0.5)
+            for name, coords in places.items()
+        },
+        "cc_box": {name: cc_centred(simulated.values, density.values) for name, simulated in maps.items()},
+        "energy": {
+            name: sum(term.energy_and_gradient(coords)[0] for term in posterior.terms)
+            for name, coords in places.items()
+        },
+        "log_density": {name: posterior.of_coordinates(coords)[0] for name, coords in places.items()},
+        "likelihood": config.likelihood,
+        "rmsd_start_to_fitted": rmsd(problem.start, fitted),
+    }
+    if problem.reference is not None and prepared.match is not None:
+        answer, matched = problem.reference
+        found = places | {"mean": mean}
+        summary["rmsd_to_reference"] = {name: rmsd(coords[matched], answer) for name, coords in found.items()}
+        summary["reference_match"] = prepared.match.message
+    return summary | {
+        "seconds": {"modes": prepared.seconds_modes, "sampling": sampled.seconds},
+        "n_gradients": n_gradients,
+        # A thread's time per gradient: the chains run at the same time.
+        "milliseconds_per_gradient": 1e3 * sampled.seconds * n_threads / max(n_gradients, 1),
+        "n_iterations": sum(stage.n_iterations for stage in prepared.stages) + config.iterations,
+        "n_atoms": prepared.inputs.structure.n_atoms,
+        "n_ca": prepared.ca.n_atoms,
+        "grid": list(density.shape_xyz),
+        "voxel_size": density.voxel_size.tolist(),
+        "resolution": config.resolution,
+        "sigma": problem.target.sigma,
+        "region_volume": problem.target.region_volume,
+        "observations": problem.target.observations(config.resolution, config.copies),
+        "chains_used": list(used),
+        "acceptance": float(acceptance.mean()),
+        "acceptance_of_chains": acceptance.tolist(),
+        "n_divergent": int(trace.sample_stats["diverging"].sum()),
+        "r_hat_max": judged.r_hat_max,
+        "ess_min": judged.ess_min,
+        "seed": config.seed,
+        "version": __version__,
+    }

@@ -1,0 +1,231 @@
+"""Fit a model into a map: the task behind ``bayesflex fit``, in memory and from files to a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bayesflex.config import FitConfig
+from bayesflex.density_map import DensityMap
+from bayesflex.io.maps import read_map
+from bayesflex.io.structures import read_structure
+from bayesflex.metrics import metric_columns
+from bayesflex.protocols import Reporter
+from bayesflex.reporters import LogReporter, MetricsReporter, NullReporter, Reporters
+from bayesflex.sampling import run_chains
+from bayesflex.structure import Structure
+from bayesflex.workflows.compilation import announced_compilation
+from bayesflex.workflows.conclusion import Sampled, conclude
+from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
+from bayesflex.workflows.results import (
+    LOG_FILE,
+    METRICS_FILE,
+    FitResult,
+    ensemble_has_all_atoms,
+    write_result,
+    write_summary,
+)
+from bayesflex.workflows.run_folder import RunFolder, described_files
+
+__all__ = ["FitResult", "fit", "run_fit"]
+
+
+def fit(
+    structure: Structure,
+    density: DensityMap,
+    config: FitConfig,
+    *,
+    reference: Structure | None = None,
+    mask: DensityMap | None = None,
+    fixed: Structure | None = None,
+    reporters: Sequence[Reporter] = (),
+) -> FitResult:
+    """Fit a model into a map, in memory.
+
+    Parameters
+    ----------
+    structure
+        The model, already docked into the map.
+    density
+        The map; ``config.voxel`` and ``config.origin`` are for files and are not applied to it.
+    config
+        Settings.
+    reference
+        A known answer: its RMSD is reported, nothing is fitted to it.
+    mask
+        On the map's grid: voxels above zero are scored, instead of those near the model or above the contour.
+    fixed
+        Another model, whose density is accounted for and not moved.
+    reporters
+        Listeners, told what was read, what happens and what came out.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not go together, see :func:`bayesflex.workflows.preparation.prepare`.
+    ConfigError
+        If there are fewer modes than asked for.
+    SamplingError
+        If a chain finds no finite start.
+    """
+    began = time.perf_counter()
+    listeners = Reporters(reporters)
+    with announced_compilation(listeners.message):
+        prepared = prepare(Inputs(structure, density, reference, mask, fixed), config, listeners.message)
+        sampled = _sample(prepared, listeners)
+        result = _timed(conclude(prepared, sampled, {"model": structure.name, "map": density.name}), began)
+    _tell(result, listeners.message)
+    return result
+
+
+def run_fit(
+    model_path: Path,
+    map_path: Path,
+    out: Path,
+    config: FitConfig,
+    *,
+    reference: Path | None = None,
+    mask: Path | None = None,
+    fixed: Path | None = None,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> FitResult:
+    """Fit a model into a map, from files to a folder.
+
+    Nothing is made before the inputs were read and checked. An interrupted fit leaves checkpoints in the folder, from
+    which ``resume`` goes on; its ``metrics.csv`` is then that of an uninterrupted fit.
+
+    Parameters
+    ----------
+    model_path, map_path
+        What to read.
+    out
+        Folder to write, new or empty.
+    config
+        Settings; ``voxel`` and ``origin`` are applied to the map and the mask.
+    reference, mask, fixed
+        Files of what :func:`fit` takes under these names.
+    resume
+        Go on with the interrupted fit in the folder.
+    reporter
+        Listener, told what was read, what happens and what came out.
+
+    Raises
+    ------
+    InputError
+        As :func:`fit`; also if a file cannot be read or written, or the folder is not empty, or does not hold this
+        fit with ``resume``.
+    ConfigError, SamplingError
+        As :func:`fit`.
+    KeyboardInterrupt
+        Passed on once the chains have stopped.
+    """
+    began = time.perf_counter()
+    folder = RunFolder(out, resume)
+    shown: Reporter = NullReporter() if reporter is None else reporter
+    log = LogReporter(out / LOG_FILE)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        shown.message(text)
+
+    def open_folder() -> None:
+        folder.begin(prepared.config, files)
+        for text in said:
+            log.message(text)
+
+    with announced_compilation(say):
+        given = Inputs(
+            read_structure(model_path),
+            read_map(map_path, voxel=config.voxel, origin=config.origin),
+            None if reference is None else read_structure(reference),
+            None if mask is None else read_map(mask, voxel=config.voxel, origin=config.origin),
+            None if fixed is None else read_structure(fixed),
+        )
+        prepared = prepare(given, config, say)
+        paths = {"model": model_path, "map": map_path, "reference": reference, "mask": mask, "fixed": fixed}
+        files = described_files(paths)
+        if resume:
+            folder.require_same(prepared.config, files)
+        numbers = () if prepared.problem.modes is None else prepared.config.modes
+        metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, reference is not None))
+        listeners = Reporters([shown, metrics, log])
+        sampled = _sample(prepared, listeners, folder, open_folder)
+        result = conclude(prepared, sampled, files)
+    if not ensemble_has_all_atoms(result):
+        listeners.message("ensemble.cif holds CA atoms alone, since all atoms would make a file above 50 MB.")
+    write_result(result, out)
+    result = _timed(result, began)
+    write_summary(result.summary, out)
+    folder.end()
+    _tell(result, listeners.message)
+    return result
+
+
+def _sample(
+    prepared: PreparedFit,
+    reporter: Reporter,
+    folder: RunFolder | None = None,
+    open_folder: Callable[[], None] | None = None,
+) -> Sampled:
+    """Run the chains; the folder is opened once nothing about the input can be wrong any more."""
+    began: list[float] = []
+
+    def ready() -> None:
+        if open_folder is not None:
+            open_folder()
+        began.append(time.perf_counter())
+
+    try:
+        chains, likelihood = run_chains(
+            prepared.problem, prepared.stages, reporter, None if folder is None else folder.checkpoints, ready
+        )
+    finally:
+        if began:
+            seconds = time.perf_counter() - began[0]
+            if folder is not None:
+                seconds += folder.seconds_before()
+                folder.stopped_after(seconds)
+            reporter.finish()
+    return Sampled(chains, likelihood, seconds)
+
+
+def _timed(result: FitResult, began: float) -> FitResult:
+    """Return a result with the time since the fit began."""
+    seconds = result.summary["seconds"] | {"total": time.perf_counter() - began}
+    return replace(result, summary={**result.summary, "seconds": seconds})
+
+
+def _tell(result: FitResult, say: Callable[[str], None]) -> None:
+    """Say what came out, as a table, then each warning about it."""
+    summary = result.summary
+
+    def change(name: str, digits: int, unit: str = "") -> str:
+        return f"{summary[name]['start']:.{digits}f} -> {summary[name]['fitted']:.{digits}f}{unit}"
+
+    rows = [
+        ("correlation, centred", change("cc_centred", 4)),
+        ("correlation, uncentred", change("cc_uncentred", 4)),
+        ("structural energy", change("energy", 0, " kcal/mol")),
+        ("moved by", f"{summary['rmsd_start_to_fitted']:.2f} Å RMSD"),
+    ]
+    if "rmsd_to_reference" in summary:
+        mean = summary["rmsd_to_reference"]["mean"]
+        rows.append(("RMSD to the reference", f"{change('rmsd_to_reference', 2, ' Å')} (posterior mean {mean:.2f} Å)"))
+    seconds = summary["seconds"]
+    lowest = min(summary["acceptance_of_chains"])
+    rows += [
+        ("chains used", f"{', '.join(map(str, result.chains_used))} of {result.trace.n_chains}"),
+        (
+            "acceptance",
+            f"{summary['acceptance']:.2f}, lowest chain {lowest:.2f}; {summary['n_divergent']} divergent",
+        ),
+        ("R-hat, effective draws", f"at most {summary['r_hat_max']:.2f}, at least {summary['ess_min']:.0f}"),
+        ("time", f"{seconds['total']:.1f} s, of which {seconds['sampling']:.1f} s sampling"),
+    ]
+    say(as_table(rows))
+    for warning in result.warnings:
+        say(f"Warning: {warning}")

@@ -1,0 +1,235 @@
+"""Preparation of a fit: inputs are checked against each other and made into what the chains share.
+
+Nothing is written here, so that an error of the input leaves no output folder behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.beads import make_beads
+from bayesflex.config import FitConfig
+from bayesflex.density_map import DensityMap
+from bayesflex.energy import build_prior
+from bayesflex.errors import InputError
+from bayesflex.map_target import make_target
+from bayesflex.matching import ResidueMatch, match_residues
+from bayesflex.normal_modes import structure_modes
+from bayesflex.placement import PlacementReport, check_placement
+from bayesflex.sampling import Problem, Stage, plan_stages, thread_count
+from bayesflex.structure import Structure
+from bayesflex.units import sigma_of_resolution
+
+Array = NDArray[np.float64]
+
+#: Two grids are the same where origins and voxel edges differ by less than this share of a voxel.
+_SAME_GRID = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a fit is given, in memory.
+
+    Parameters
+    ----------
+    structure, density
+        The model and the map.
+    reference
+        A known answer, of which RMSDs are reported.
+    mask
+        On the map's grid; voxels above zero are scored.
+    fixed
+        Another model, rendered and not moved.
+    """
+
+    structure: Structure
+    density: DensityMap
+    reference: Structure | None = None
+    mask: DensityMap | None = None
+    fixed: Structure | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFit:
+    """A fit that can begin.
+
+    Parameters
+    ----------
+    inputs
+        What was given.
+    ca
+        CA trace of the model.
+    config
+        Settings with nothing left to be chosen: sigma, stages, evaluation and threads are filled in.
+    problem, stages
+        What the chains share, and the stages they pass through.
+    fixed_beads
+        Positions (n, 3) and weights (n,) of the beads that stand still, or None.
+    match
+        Residues of the reference, where there is one.
+    warnings
+        Sentences for the user.
+    seconds_modes
+        Time that the normal modes took.
+    """
+
+    inputs: Inputs
+    ca: Structure
+    config: FitConfig
+    problem: Problem
+    stages: tuple[Stage, ...]
+    fixed_beads: tuple[Array, Array] | None
+    match: ResidueMatch | None
+    warnings: tuple[str, ...]
+    seconds_modes: float
+
+
+def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> PreparedFit:
+    """Check the inputs and make them into a fit that can begin.
+
+    Parameters
+    ----------
+    inputs
+        Model, map and what goes with them.
+    config
+        Settings.
+    say
+        Told first what was read, as a table, then each warning.
+
+    Raises
+    ------
+    InputError
+        If the model has no CA, lies outside the map or does not fit its voxel size, the resolution is finer than a
+        voxel, the reference is another molecule, the mask is on another grid, or no voxel counts.
+    ConfigError
+        If there are fewer modes than asked for.
+    """
+    density, ca = inputs.density, inputs.structure.ca_trace()
+    placement = check_placement(density, ca.coords)
+    config, warnings = _with_usable_resolution(config, density)
+    warnings = (*placement.warnings, *warnings)
+    match = None if inputs.reference is None else match_residues(ca, inputs.reference.ca_trace())
+    say(as_table(_described(inputs, ca, placement, match)))
+    for warning in warnings:
+        say(f"Warning: {warning}")
+
+    beads = make_beads(config.bead, inputs.structure, ca)
+    sigma = config.sigma
+    if sigma is None:
+        sigma = float(np.hypot(sigma_of_resolution(config.resolution), beads.spread))
+    fixed_beads = _fixed_beads(inputs, config)
+    target = make_target(density, ca.coords, config, sigma, _mask_values(inputs), fixed_beads)
+    stages = plan_stages(config, ca.coords)
+    config = replace(
+        config,
+        sigma=sigma,
+        stages=tuple(stage.resolution for stage in stages[:-1]),
+        evaluation="pairs" if config.evaluation == "auto" else config.evaluation,
+        threads=thread_count(config),
+    )
+    began = time.perf_counter()
+    modes = None
+    if config.deformation != "local":
+        modes = structure_modes(ca, max(config.modes) - 6, config.network_cutoff)
+    seconds_modes = time.perf_counter() - began
+    reference = None
+    if match is not None and inputs.reference is not None:
+        reference = (inputs.reference.ca_trace().coords[match.reference_index], match.model_index)
+    problem = Problem(ca.coords, config, target, beads, build_prior(ca, config), modes, None, reference)
+    return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
+
+
+def as_table(rows: list[tuple[str, str]]) -> str:
+    """Return labels and values in two columns."""
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def _with_usable_resolution(config: FitConfig, density: DensityMap) -> tuple[FitConfig, tuple[str, ...]]:
+    """Return settings with a resolution that the voxels can hold, and a warning where it had to be changed."""
+    voxel = float(density.voxel_size.max())
+    if config.resolution < voxel:
+        raise InputError(
+            f"{density.name}: resolution {config.resolution:g} Å is finer than one voxel ({voxel:g} Å); expected at "
+            f"least two voxels. Give --resolution {2.0 * voxel:g} or coarser, or the true voxel size with --voxel."
+        )
+    if config.resolution >= 2.0 * voxel * (1.0 - _SAME_GRID):
+        return config, ()
+    warning = (
+        f"{density.name}: resolution {config.resolution:g} Å is finer than two voxels, the finest that a grid of "
+        f"{voxel:g} Å can hold; {2.0 * voxel:g} Å is used"
+    )
+    return replace(config, resolution=2.0 * voxel), (warning,)
+
+
+def _mask_values(inputs: Inputs) -> NDArray[np.bool_] | None:
+    """Return the voxels that the mask lets count, shape (nz, ny, nx)."""
+    mask, density = inputs.mask, inputs.density
+    if mask is None:
+        return None
+    tolerance = _SAME_GRID * density.voxel_size
+    same_shape = mask.values.shape == density.values.shape
+    # Along an edge of n voxels a difference of voxel size adds up n times.
+    same_voxel = np.all(np.abs(mask.voxel_size - density.voxel_size) * density.shape_xyz < tolerance)
+    if not (same_shape and same_voxel and np.all(np.abs(mask.origin - density.origin) < tolerance)):
+        raise InputError(
+            f"{mask.name}: expected a mask on the grid of {density.name} ({_grid(density)}), got {_grid(mask)}. "
+            "Resample the mask onto the map's grid."
+        )
+    return np.asarray(mask.values > 0.0)
+
+
+def _grid(density: DensityMap) -> str:
+    nx, ny, nz = density.shape_xyz
+    return f"{nx} × {ny} × {nz} voxels of {_triple(density.voxel_size)} Å, origin {_triple(density.origin)} Å"
+
+
+def _triple(values: Array) -> str:
+    x, y, z = values.tolist()
+    return f"{x:.4g}" if x == y == z else f"({x:.4g}, {y:.4g}, {z:.4g})"
+
+
+def _fixed_beads(inputs: Inputs, config: FitConfig) -> tuple[Array, Array] | None:
+    """Return positions (n, 3) and weights (n,) of the beads that stand still, on the scale of those that move."""
+    if inputs.fixed is None:
+        return None
+    ca = inputs.fixed.ca_trace()
+    beads = make_beads(config.bead, inputs.fixed, ca)
+    return beads.place(ca.coords), beads.weights
+
+
+def _described(
+    inputs: Inputs, ca: Structure, placement: PlacementReport, match: ResidueMatch | None
+) -> list[tuple[str, str]]:
+    """Return what was read, as rows of label and value."""
+    structure, density = inputs.structure, inputs.density
+    rows = [
+        ("model", structure.name),
+        (
+            "  holds",
+            f"{structure.n_atoms} atoms, {structure.n_residues} residues ({ca.n_atoms} with CA), "
+            f"{len(np.unique(structure.chain))} chains",
+        ),
+        ("map", density.name),
+        ("  grid", _grid(density)),
+        (
+            "  model inside",
+            f"{placement.n_inside} of {placement.n_ca} CA; mean map value there {placement.mean_sd:.1f} SD above the "
+            "map's mean",
+        ),
+    ]
+    if inputs.fixed is not None:
+        n_other = inputs.fixed.n_residues - inputs.fixed.ca_trace().n_atoms
+        other = f"; {n_other} residues without CA are not rendered" if n_other else ""
+        rows.append(("fixed", f"{inputs.fixed.name}, {inputs.fixed.ca_trace().n_atoms} CA rendered{other}"))
+    if inputs.mask is not None:
+        share = float(np.mean(inputs.mask.values > 0.0))
+        rows.append(("mask", f"{inputs.mask.name}, {share:.1%} of the voxels"))
+    if match is not None:
+        rows.append(("reference", match.message))
+    return rows + [("note", note) for note in (*structure.notes, *density.notes)]

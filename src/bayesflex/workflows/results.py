@@ -1,0 +1,194 @@
+"""FitResult: what a fit found, and the files that hold it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex import __version__
+from bayesflex.carrying import make_carrier
+from bayesflex.config import FitConfig, config_to_toml
+from bayesflex.density_map import DensityMap
+from bayesflex.diagnostics import Convergence
+from bayesflex.io.atomic import atomic_path
+from bayesflex.io.maps import write_map
+from bayesflex.io.output_folder import make_folder, require_new_or_empty
+from bayesflex.io.structures import fits_pdb, write_ensemble, write_structure
+from bayesflex.io.trajectories import write_trajectory
+from bayesflex.metrics import MetricsTable, metric_columns, metrics_table, write_metrics
+from bayesflex.plots import PLOTS, save_figure
+from bayesflex.protocols import Record
+from bayesflex.structure import Structure
+from bayesflex.trace import Trace, save_trace
+
+Array = NDArray[np.float64]
+
+CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, LOG_FILE = "config.toml", "summary.json", "metrics.csv", "log.txt"
+
+#: Models of ``ensemble.cif``, at most.
+ENSEMBLE_SIZE = 50
+
+#: Atoms of all models of an ensemble together, above which only CA are written: 90 bytes a line, some 50 MB.
+_ENSEMBLE_ATOMS = 550_000
+
+#: Packages whose versions can change the numbers of a fit.
+_PACKAGES = ("numpy", "numba", "scipy", "gemmi")
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What a fit found.
+
+    Parameters
+    ----------
+    start
+        The model as it was given.
+    config
+        Settings with every choice filled in.
+    trace
+        Draws of all chains.
+    mean
+        Posterior mean of the CA trace over the chains used; B-factors hold the posterior variance.
+    fitted
+        All atoms of the model, carried along with that mean relaxed in the posterior.
+    fitted_map
+        Density of the fitted model on the map's own grid, with its header.
+    records
+        Every iteration of every chain.
+    convergence
+        R-hat and effective sample size over all chains.
+    chains_used
+        Numbers of the chains that make up the answer, counted from 0.
+    warnings
+        Sentences for the user.
+    summary
+        The numbers of ``summary.json``, see the page on outputs.
+    inputs
+        Names (and for files hashes) of what was read.
+    """
+
+    start: Structure
+    config: FitConfig
+    trace: Trace
+    mean: Structure
+    fitted: Structure
+    fitted_map: DensityMap
+    records: tuple[Record, ...]
+    convergence: Convergence
+    chains_used: tuple[int, ...]
+    warnings: tuple[str, ...]
+    summary: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def metrics(self) -> MetricsTable:
+        """What was recorded in every iteration of every chain."""
+        return metrics_table(self.records, self.metric_columns)
+
+    @property
+    def metric_columns(self) -> tuple[str, ...]:
+        """Columns of numbers of ``metrics.csv``."""
+        return metric_columns(self.trace.mode_numbers.tolist(), "rmsd_to_reference" in self.summary)
+
+    def ensemble(self) -> Array:
+        """Return CA positions of at most ``ENSEMBLE_SIZE`` draws, evenly over the chains used, (n, n_ca, 3), Å."""
+        per_chain = max(1, min(self.trace.n_draws, ENSEMBLE_SIZE // len(self.chains_used)))
+        draws = np.linspace(self.trace.n_draws - 1, 0, per_chain).round().astype(int)[::-1]
+        chosen = self.trace.coords[list(self.chains_used)[:ENSEMBLE_SIZE]][:, draws]
+        return chosen.reshape(-1, self.trace.n_ca, 3).astype(np.float64)
+
+    def save(self, out: str | Path) -> None:
+        """Write every file of a fit (but the log) into a folder that is new or empty.
+
+        Raises
+        ------
+        InputError
+            If the folder holds anything, or a file cannot be written.
+        """
+        out = Path(out)
+        require_new_or_empty(out)
+        make_folder(out)
+        write_text(out / CONFIG_FILE, saved_config(self.config, self.inputs))
+        write_result(self, out)
+        write_summary(self.summary, out)
+
+
+def write_result(result: FitResult, out: Path) -> None:
+    """Write all files of a fit but its summary into a folder that is there.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written; that file is then absent, not half there.
+    """
+    write_structure(result.mean, out / "mean.cif")
+    write_structure(result.fitted, out / "fitted.cif")
+    if fits_pdb(result.fitted):
+        write_structure(result.fitted, out / "fitted.pdb")
+    _write_ensemble(result, out / "ensemble.cif")
+    frames = result.trace.coords.reshape(-1, result.trace.n_ca, 3)
+    write_trajectory(frames.astype(np.float64), result.mean, out / "trajectory.dcd")
+    write_map(result.fitted_map, out / "fitted.mrc")
+    write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
+    save_trace(result.trace, out / "trace.nc")
+    table = result.metrics
+    for name, plot in PLOTS.items():
+        if plot.applies_to(table):
+            save_figure(plot(table), out / f"{name}.png")
+
+
+def write_summary(summary: Mapping[str, Any], out: Path) -> None:
+    """Write ``summary.json``, the last file of a fit: where it is, the fit is whole.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    write_text(out / SUMMARY_FILE, json.dumps(_for_json(summary), indent=2, ensure_ascii=False) + "\n")
+
+
+def ensemble_has_all_atoms(result: FitResult) -> bool:
+    """Tell whether ``ensemble.cif`` holds all atoms; large models have their CA trace written alone."""
+    return len(result.ensemble()) * result.start.n_atoms <= _ENSEMBLE_ATOMS
+
+
+def saved_config(config: FitConfig, inputs: Mapping[str, str]) -> str:
+    """Return ``config.toml``: all settings, what was read and by which versions."""
+    provenance = {"bayesflex": __version__, "python": python_version()}
+    return config_to_toml(config, inputs, provenance | {name: version(name) for name in _PACKAGES})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_ensemble(result: FitResult, path: Path) -> None:
+    coords = result.ensemble()
+    if ensemble_has_all_atoms(result):
+        carrier = make_carrier(result.start)
+        write_ensemble(result.start, np.array([carrier.carry(ca) for ca in coords]), path)
+    else:
+        write_ensemble(result.mean, coords, path)
+
+
+def _for_json(value: Any) -> Any:
+    """Return a value with every number that is not finite as None, since JSON has no word for it."""
+    if isinstance(value, Mapping):
+        return {name: _for_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
