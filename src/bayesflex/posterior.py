@@ -73,22 +73,28 @@ class Posterior:
             self.centre_sd,
         )
 
-    def __call__(self, theta: Array) -> Evaluation:
+    def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,).
 
-        Never raises on non-finite input: the log density is then -inf. ``details`` holds
+        Never raises on non-finite input: the log density is then -inf and the gradient zero. ``details`` holds
         :class:`PosteriorDetails`.
         """
-        coords = self.deformation.coordinates(theta)
-        log_density, gradient, details = self._of_coordinates(coords)
-        log_density += self.deformation.log_density(theta)
-        if not math.isfinite(log_density):
-            return Evaluation(-math.inf, np.zeros_like(theta), details)
-        return Evaluation(log_density, self.deformation.pull_back(theta, coords, gradient), details)
+        # A trajectory that diverges may overflow on its way; the result says so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            coords = self.deformation.coordinates(position)
+            log_density, gradient, details = self._of_coordinates(coords)
+            log_density += self.deformation.log_density(position)
+            if not math.isfinite(log_density):
+                return Evaluation(-math.inf, np.zeros_like(position), details)
+            return Evaluation(log_density, self.deformation.pull_back(position, coords, gradient), details)
 
     def of_coordinates(self, coords: Array) -> tuple[float, Array]:
-        """Return log P(r) and its gradient, (n, 3) in nats/Å, without the deformation's part."""
-        log_density, gradient, _ = self._of_coordinates(np.ascontiguousarray(coords, dtype=np.float64))
+        """Return log P(r) and its gradient, (n, 3) in nats/Å, without the deformation's part.
+
+        Where a coordinate is not finite or the density is zero: -inf and zeros.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_density, gradient, _ = self._of_coordinates(np.ascontiguousarray(coords, dtype=np.float64))
         return log_density, gradient
 
     def _of_coordinates(self, coords: Array) -> tuple[float, Array, PosteriorDetails]:
@@ -109,4 +115,6 @@ class Posterior:
             log_likelihood, likelihood_gradient = self.likelihood.log_likelihood_and_gradient(coords)
             log_density += log_likelihood
             gradient += likelihood_gradient
+        if not math.isfinite(log_density):
+            log_density, gradient = -math.inf, np.zeros_like(coords)
         return log_density, gradient, PosteriorDetails(coords, log_likelihood, energy)

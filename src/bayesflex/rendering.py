@@ -25,7 +25,7 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _window(position, voxel, sigma, cut, n_voxels, first_factor, factors, offsets):  # type: ignore[no-untyped-def]
+def _fill_window(position, voxel, sigma, cut, n_voxels, first_factor, factors, offsets):  # type: ignore[no-untyped-def]
     """Fill the Gaussian factors and offsets (Å) of one axis; return the first index and the number of voxels."""
     low = max(int(math.ceil((position - cut) / voxel)), 0)
     high = min(int(math.floor((position + cut) / voxel)), n_voxels - 1)
@@ -46,9 +46,9 @@ def _render_kernel(coords, weights, sigma, cut, voxel, out):  # type: ignore[no-
     unused = np.empty(size)
     norm = (2.0 * math.pi * sigma * sigma) ** -1.5
     for n in range(coords.shape[0]):
-        ix, mx = _window(coords[n, 0], voxel[0], sigma, cut, nx, 1.0, fx, unused)
-        iy, my = _window(coords[n, 1], voxel[1], sigma, cut, ny, 1.0, fy, unused)
-        iz, mz = _window(coords[n, 2], voxel[2], sigma, cut, nz, norm * weights[n], fz, unused)
+        ix, mx = _fill_window(coords[n, 0], voxel[0], sigma, cut, nx, 1.0, fx, unused)
+        iy, my = _fill_window(coords[n, 1], voxel[1], sigma, cut, ny, 1.0, fy, unused)
+        iz, mz = _fill_window(coords[n, 2], voxel[2], sigma, cut, nz, norm * weights[n], fz, unused)
         for c in range(mz):
             for b in range(my):
                 factor = fz[c] * fy[b]
@@ -67,9 +67,9 @@ def _render_gradient_kernel(coords, weights, sigma, cut, voxel, field, gradient)
     fdx = np.empty(size)
     norm = (2.0 * math.pi * sigma * sigma) ** -1.5 / (sigma * sigma)
     for n in range(coords.shape[0]):
-        ix, mx = _window(coords[n, 0], voxel[0], sigma, cut, nx, 1.0, fx, dx)
-        iy, my = _window(coords[n, 1], voxel[1], sigma, cut, ny, 1.0, fy, dy)
-        iz, mz = _window(coords[n, 2], voxel[2], sigma, cut, nz, norm * weights[n], fz, dz)
+        ix, mx = _fill_window(coords[n, 0], voxel[0], sigma, cut, nx, 1.0, fx, dx)
+        iy, my = _fill_window(coords[n, 1], voxel[1], sigma, cut, ny, 1.0, fy, dy)
+        iz, mz = _fill_window(coords[n, 2], voxel[2], sigma, cut, nz, norm * weights[n], fz, dz)
         for a in range(mx):
             fdx[a] = fx[a] * dx[a]
         gx = gy = gz = 0.0
@@ -92,12 +92,20 @@ def _render_gradient_kernel(coords, weights, sigma, cut, voxel, field, gradient)
         gradient[n, 2] = gz
 
 
-def _relative(coords: Array, origin: Array) -> Array:
+def _checked(coords: Array, weights: Array, sigma: float, origin: Array) -> tuple[Array, Array]:
+    """Return the positions relative to the origin and the weights, fit for the kernels."""
     relative = np.ascontiguousarray(coords, dtype=np.float64) - origin
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if relative.ndim != 2 or relative.shape != (len(weights), 3):
+        raise InputError(
+            f"rendering: expected positions of shape (n, 3) and n weights, got {relative.shape} and {weights.shape}"
+        )
     # A NaN or a huge number must never become an array index.
     if not np.all(np.abs(relative) < 1e9):
         raise InputError("rendering: coordinates are not finite; check the model for NaN or infinite positions")
-    return relative
+    if not 0.0 < sigma < math.inf:
+        raise InputError(f"rendering: sigma is {sigma} Å; expected a positive length")
+    return relative, weights
 
 
 def render(
@@ -137,11 +145,11 @@ def render(
     Raises
     ------
     InputError
-        If a coordinate is not finite.
+        If a coordinate is not finite, there are not as many weights as positions, or sigma is not positive.
     """
     out = np.zeros(shape)
     voxel = np.asarray(voxel_size, dtype=np.float64)
-    _render_kernel(_relative(coords, origin), np.asarray(weights, dtype=np.float64), sigma, window * sigma, voxel, out)
+    _render_kernel(*_checked(coords, weights, sigma, origin), sigma, window * sigma, voxel, out)
     return out
 
 
@@ -174,13 +182,12 @@ def render_gradient(
     Raises
     ------
     InputError
-        If a coordinate is not finite.
+        If a coordinate is not finite, there are not as many weights as positions, or sigma is not positive.
     """
     gradient = np.empty((len(coords), 3))
     voxel = np.asarray(voxel_size, dtype=np.float64)
     _render_gradient_kernel(
-        _relative(coords, origin),
-        np.asarray(weights, dtype=np.float64),
+        *_checked(coords, weights, sigma, origin),
         sigma,
         window * sigma,
         voxel,

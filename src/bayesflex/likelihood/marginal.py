@@ -2,12 +2,18 @@
 
 With ``rho = alpha rho_sim + beta + noise`` and the joint Jeffreys prior on (alpha, beta, sigma_rho), the three
 integrate out to ``-(nu/2) log(1 - CC²)``, CC the centred correlation over a fixed region and nu the number of
-independent observations there. Two repairs make it usable, and together they are an approximation:
+independent observations there. Two repairs make it usable:
 
-- it is even in CC and would reward inverted contrast; alpha > 0 multiplies it by the cumulative distribution
-  function of Student's t with nu degrees of freedom at ``√nu CC / √(1 - CC²)``;
-- it is not integrable at a perfect fit; a floor ``nu_0 f² / nu``, as of nu_0 observations with a relative residual
-  f, stands for model error and quantisation.
+- it is not integrable at a perfect fit. nu_0 further observations of the noise level, each with a residual of f times
+  the centred map's own size (a scaled inverse chi-squared prior on sigma_rho²), stand for model error and quantisation;
+- it is even in CC and would reward inverted contrast, so alpha > 0 is imposed. This multiplies it by the cumulative
+  distribution function of Student's t with nu + nu_0 degrees of freedom at alpha's mean over its standard deviation.
+
+Both are exact: with the floor ``F = nu_0 f² / nu`` and ``n = nu + nu_0``,
+
+    log L = log ∫ (1 + F - 2 a CC + a²)^(-(n+1)/2) da over a > 0,   a the scale in units of |rho| / |rho_sim|,
+
+which rises with CC everywhere.
 """
 
 from __future__ import annotations
@@ -16,18 +22,18 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, stdtr
+from scipy.special import betaln, hyp2f1, stdtr
 
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
 
-#: Below this value of t the tail of Student's distribution is expanded; its relative error there is 1e-3.
+#: Below this value of t the distribution function of Student's t may underflow and its logarithm is taken by a series.
 _TAIL = -30.0
 
 
 class MarginalLikelihood:
-    """``log L = -((nu + nu_0)/2) log(1 - CC² + nu_0 f²/nu) + log T_nu(√nu CC/√(1 - CC²))``.
+    """``log L = -(n/2) log(1 - CC² + F) + log T_n(√n CC / √(1 - CC² + F))``, ``n = nu + nu_0``, ``F = nu_0 f² / nu``.
 
     Parameters
     ----------
@@ -61,9 +67,7 @@ class MarginalLikelihood:
             return -math.inf, np.zeros_like(coords)
         norm = math.sqrt(values.power * self._overlap.map_power)
         correlation = values.cross / norm
-        value, slope = marginal_log_likelihood(
-            correlation, self._observations, self._floor, self._floor_observations
-        )
+        value, slope = marginal_log_likelihood(correlation, self._observations, self._floor, self._floor_observations)
         gradient = self._overlap.gradient(slope / norm, -0.5 * slope * correlation / values.power)
         return value, gradient
 
@@ -80,26 +84,37 @@ def independent_observations(volume: float, resolution: float, copies: int = 1) 
 def marginal_log_likelihood(
     correlation: float, observations: float, floor: float, floor_observations: float
 ) -> tuple[float, float]:
-    """Return the log likelihood as a function of the centred correlation, and its derivative.
+    """Return the log likelihood (nats) as a function of the centred correlation, and its derivative.
 
     Parameters
     ----------
     correlation
-        CC; may exceed 1 by the error of an interpolation, much less than the floor.
+        CC. Beyond ±1, where the error of an interpolation may carry it, the function goes on as its tangent.
     observations, floor, floor_observations
         nu, f and nu_0.
     """
-    nu, nu_0 = observations, floor_observations
-    floor_term = nu_0 * floor**2 / nu
-    argument = max(1.0 - correlation**2, 0.0) + floor_term
-    value = -0.5 * (nu + nu_0) * math.log(argument)
-    slope = (nu + nu_0) * correlation / argument
+    n = observations + floor_observations
+    floor_term = floor_observations * floor**2 / observations
+    inside = min(max(correlation, -1.0), 1.0)
+    residual = 1.0 - inside**2 + floor_term
+    t = inside * math.sqrt(n / residual)
+    log_density, log_cdf = _log_student(t, n)
+    value = -0.5 * n * math.log(residual) + log_cdf
+    dt = math.sqrt(n) * (1.0 + floor_term) * residual**-1.5
+    slope = n * inside / residual + math.exp(log_density - log_cdf) * dt
+    return value + slope * (correlation - inside), slope
 
-    # The sign of the scale. With x = 1 - CC² = nu / (nu + t²): d log T / dCC = pdf(t) / T · dt/dCC.
-    x = max(1.0 - correlation**2, 1e-12)
-    t = math.sqrt(nu / x) * correlation
-    log_density = -0.5 * (nu + 1.0) * -math.log(x) - 0.5 * math.log(nu) - betaln(0.5 * nu, 0.5)
-    log_cdf = math.log(stdtr(nu, t)) if t > _TAIL else log_density + math.log(nu / ((nu - 1.0) * x * -t))
-    value += log_cdf
-    slope += math.exp(log_density - log_cdf) * math.sqrt(nu) * x**-1.5
-    return value, slope
+
+def _log_student(t: float, n: float) -> tuple[float, float]:
+    """Return the logarithms of the density and of the distribution function of Student's t with n degrees of freedom.
+
+    In the lower tail the latter is half a regularised incomplete beta function, ``I_x(n/2, 1/2) / 2`` with
+    ``x = n / (n + t²)``, by its hypergeometric series (DLMF 8.17.8).
+    """
+    x = n / (n + t * t)
+    log_beta = float(betaln(0.5 * n, 0.5))
+    log_density = 0.5 * (n + 1.0) * math.log(x) - 0.5 * math.log(n) - log_beta
+    if t > _TAIL:
+        return log_density, math.log(float(stdtr(n, t)))
+    series = float(hyp2f1(0.5 * (n + 1.0), 1.0, 0.5 * n + 1.0, x))
+    return log_density, 0.5 * (n * math.log(x) + math.log1p(-x)) - math.log(n) - log_beta + math.log(series)
