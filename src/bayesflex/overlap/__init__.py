@@ -40,3 +40,10 @@ class Overlap(Protocol):
     def clone(self) -> Overlap:
         """Return one that shares the map and owns its workspaces, for use in another thread."""
         ...
+
+
+def inside(beads: Array, domain: tuple[Array, Array]) -> bool:
+    """Tell whether all positions (n_beads, 3) are finite and within the domain."""
+    low, high = domain
+    # Written so that NaN fails the comparison.
+    return bool(np.all(beads >= low) and np.all(beads <= high))

@@ -8,6 +8,7 @@ computed once, by FFT, on a grid just fine enough for cubic B-spline interpolati
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,13 @@ _PADDING = 4.0
 
 @dataclass(frozen=True, eq=False)
 class SplineField:
-    """Cubic B-spline coefficients of a scalar field.
+    """Cubic B-spline coefficients of one or more scalar fields on one grid.
 
     Parameters
     ----------
     coefficients
-        Shape (nz, ny, nx), float32: rounded once, so that value and gradient stay consistent.
+        Shape (nz, ny, nx, n_fields), float32: rounded once, so that value and gradient stay consistent. Fields that
+        are read at the same places lie side by side in memory.
     origin, spacing
         Position of coefficient (0, 0, 0) and grid spacing, order (x, y, z), Å.
     """
@@ -60,44 +62,58 @@ def _weights(t, w, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _interpolate_kernel(coords, weights, coefficients, origin, spacing, gradient):  # type: ignore[no-untyped-def]
-    """Return sum_n w_n F(r_n) and set gradient (n, 3) to its derivative; NaN where a bead is off the field's grid."""
-    nz, ny, nx = coefficients.shape
+def _interpolate_kernel(coords, weights, coefficients, origin, spacing, totals, gradients):  # type: ignore[no-untyped-def]
+    """Set totals (n_fields,) to sum_n w_n F(r_n) and gradients (n_fields, n, 3) to its derivatives.
+
+    Where a bead is off the fields' grid the totals are NaN and the gradients are not complete.
+    """
+    nz, ny, nx, n_fields = coefficients.shape
+    flat = coefficients.reshape(-1)
     wx, wy, wz = np.empty(4), np.empty(4), np.empty(4)
     dx, dy, dz = np.empty(4), np.empty(4), np.empty(4)
     inv_x, inv_y, inv_z = 1.0 / spacing[0], 1.0 / spacing[1], 1.0 / spacing[2]
-    total = 0.0
+    totals[:] = 0.0
     for n in range(coords.shape[0]):
         ux = (coords[n, 0] - origin[0]) * inv_x
         uy = (coords[n, 1] - origin[1]) * inv_y
         uz = (coords[n, 2] - origin[2]) * inv_z
         # Written so that NaN fails the test and never becomes an index.
         if not (ux >= 1.0 and uy >= 1.0 and uz >= 1.0 and ux < nx - 2 and uy < ny - 2 and uz < nz - 2):
-            return math.nan
+            totals[:] = math.nan
+            return
         ix, iy, iz = int(ux), int(uy), int(uz)
         _weights(ux - ix, wx, dx)
         _weights(uy - iy, wy, dy)
         _weights(uz - iz, wz, dz)
-        value = gx = gy = gz = 0.0
-        for c in range(4):
-            plane = plane_x = plane_y = 0.0
-            for b in range(4):
-                row = coefficients[iz - 1 + c, iy - 1 + b]
-                c0, c1, c2, c3 = row[ix - 1], row[ix], row[ix + 1], row[ix + 2]
-                s0 = c0 * wx[0] + c1 * wx[1] + c2 * wx[2] + c3 * wx[3]
-                s1 = c0 * dx[0] + c1 * dx[1] + c2 * dx[2] + c3 * dx[3]
-                plane += wy[b] * s0
-                plane_x += wy[b] * s1
-                plane_y += dy[b] * s0
-            value += wz[c] * plane
-            gx += wz[c] * plane_x
-            gy += wz[c] * plane_y
-            gz += dz[c] * plane
-        total += weights[n] * value
-        gradient[n, 0] = weights[n] * gx * inv_x
-        gradient[n, 1] = weights[n] * gy * inv_y
-        gradient[n, 2] = weights[n] * gz * inv_z
-    return total
+        for f in range(n_fields):
+            value = gx = gy = gz = 0.0
+            for c in range(4):
+                first = (((iz - 1 + c) * ny + iy - 1) * nx + ix - 1) * n_fields + f
+                plane = plane_x = plane_y = 0.0
+                for b in range(4):
+                    row = flat[first : first + 3 * n_fields + 1]
+                    c0, c1, c2, c3 = row[0], row[n_fields], row[2 * n_fields], row[3 * n_fields]
+                    s0 = c0 * wx[0] + c1 * wx[1] + c2 * wx[2] + c3 * wx[3]
+                    s1 = c0 * dx[0] + c1 * dx[1] + c2 * dx[2] + c3 * dx[3]
+                    plane += wy[b] * s0
+                    plane_x += wy[b] * s1
+                    plane_y += dy[b] * s0
+                    first += nx * n_fields
+                value += wz[c] * plane
+                gx += wz[c] * plane_x
+                gy += wz[c] * plane_y
+                gz += dz[c] * plane
+            totals[f] += weights[n] * value
+            gradients[f, n, 0] = weights[n] * gx * inv_x
+            gradients[f, n, 1] = weights[n] * gy * inv_y
+            gradients[f, n, 2] = weights[n] * gz * inv_z
+
+
+def stack_fields(fields: Sequence[SplineField]) -> SplineField:
+    """Return fields of one map's grid (same shape, spacing and origin) side by side, in this order."""
+    return SplineField(
+        np.concatenate([field.coefficients for field in fields], axis=3), fields[0].origin, fields[0].spacing
+    )
 
 
 def overlap_field(
@@ -133,9 +149,7 @@ def overlap_field(
 
     transform *= weight * np.exp(-2.0 * math.pi**2 * sigma**2 * squared)
     box = np.array(shape) * voxel
-    fine = tuple(
-        scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * width)), 8), real=True) for length in box
-    )
+    fine = tuple(scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * width)), 8), real=True) for length in box)
     field = scipy.fft.irfftn(_resized(transform, shape, fine), s=fine, workers=1)
     # Samples of the resized transform, and the sum over voxels instead of an integral.
     field *= np.prod(fine) / np.prod(shape) / np.prod(voxel)
@@ -145,7 +159,7 @@ def overlap_field(
     field = np.roll(field, shift, axis=(0, 1, 2))
     coefficients = scipy.ndimage.spline_filter(field, order=3, mode="grid-wrap", output=np.float64)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
-    return SplineField(np.ascontiguousarray(coefficients, dtype=np.float32), start, spacing[::-1].copy()), map_power
+    return SplineField(coefficients.astype(np.float32)[..., None], start, spacing[::-1].copy()), map_power
 
 
 def inner_product(a: Array, b: Array, voxel_size: Array, width: float, spectrum: Spectrum) -> float:
@@ -167,9 +181,7 @@ def _padded(size: tuple[int, ...], voxel: Array, width: float) -> tuple[NDArray[
     return padding, shape
 
 
-def _power_sum(
-    a: NDArray[np.complex128], b: NDArray[np.complex128], weight: Array, shape: tuple[int, ...]
-) -> float:
+def _power_sum(a: NDArray[np.complex128], b: NDArray[np.complex128], weight: Array, shape: tuple[int, ...]) -> float:
     """Return ``sum_k weight a* b`` of two real arrays from their half transforms, normalised as a sum over samples."""
     half_plane = np.full(a.shape[2], 2.0)
     half_plane[0] = 1.0

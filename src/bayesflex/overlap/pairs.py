@@ -6,14 +6,15 @@ over a neighbour list. The cost depends neither on the box nor on the voxel size
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.neighbours import NeighbourList
-from bayesflex.overlap import OverlapValues
-from bayesflex.overlap.field import SplineField, _interpolate_kernel
+from bayesflex.overlap import OverlapValues, inside
+from bayesflex.overlap.field import SplineField, _interpolate_kernel, stack_fields
 from bayesflex.overlap.pair_function import PairFunction, _pair_sum_kernel
 
 Array = NDArray[np.float64]
@@ -57,60 +58,62 @@ class PairOverlap:
     ) -> None:
         self.map_power = map_power
         self.domain = domain
-        self._field = field
+        others = [field for field in (offset_field, fixed_field) if field is not None]
+        self._fields = stack_fields([field, *others])
+        self._offset_row = 1 if offset_field is not None else None
+        self._fixed_row = len(others) if fixed_field is not None else None
+        self._offset_norm = offset_norm
+        self._fixed_values = fixed_values
         self._pair = pair
         self._weights = np.ascontiguousarray(weights, dtype=np.float64)
-        self._offset_field = offset_field
-        self._offset_norm = offset_norm
-        self._fixed_field = fixed_field
-        self._fixed_values = fixed_values
         self._self_power = pair.at_zero * float(self._weights @ self._weights)
-        self._neighbours = NeighbourList(pair.cutoff, _SKIN)
-        self._cross_gradient = np.zeros((len(weights), 3))
-        self._power_gradient = np.zeros((len(weights), 3))
-        self._field_gradient = np.zeros((len(weights), 3))
+        self._make_workspaces()
+
+    def _make_workspaces(self) -> None:
+        n, n_fields = len(self._weights), self._fields.coefficients.shape[3]
+        self._neighbours = NeighbourList(self._pair.cutoff, _SKIN)
+        self._sums = np.zeros(n_fields)
+        self._field_gradients = np.zeros((n_fields, n, 3))
+        self._power_gradient = np.zeros((n, 3))
+        self._near, self._squared = np.empty(n, dtype=np.int32), np.empty(n)
 
     def clone(self) -> PairOverlap:
         """Return one that shares the map and owns its workspaces."""
-        return PairOverlap(
-            self._field,
-            self._pair,
-            self._weights,
-            self.map_power,
-            self.domain,
-            self._offset_field,
-            self._offset_norm,
-            self._fixed_field,
-            self._fixed_values,
-        )
+        other = copy.copy(self)
+        other._make_workspaces()
+        return other
 
     def evaluate(self, beads: Array) -> OverlapValues | None:
         """Return cross and power at bead positions (n_beads, 3), or None where a bead is outside the domain."""
-        low, high = self.domain
-        if not (np.all(beads >= low) and np.all(beads <= high)):
+        if not inside(beads, self.domain):
             return None
         pairs = self._neighbours.update(beads)
         if pairs is None:
             return None
-        cross = self._interpolate(self._field, beads, self._cross_gradient)
+        fields, sums, gradients = self._fields, self._sums, self._field_gradients
+        _interpolate_kernel(beads, self._weights, fields.coefficients, fields.origin, fields.spacing, sums, gradients)
+        if math.isnan(sums[0]):
+            return None
         power = self._self_power + _pair_sum_kernel(
-            beads, self._weights, pairs[0], pairs[1], self._pair.table, self._pair.cutoff, self._power_gradient
+            beads,
+            self._weights,
+            *pairs,
+            self._pair.table,
+            self._pair.cutoff,
+            self._near,
+            self._squared,
+            self._power_gradient,
         )
         fixed_cross, fixed_power, fixed_offset = self._fixed_values
-        if self._fixed_field is not None:
-            power += fixed_power + 2.0 * self._interpolate(self._fixed_field, beads, self._field_gradient)
-            self._power_gradient += 2.0 * self._field_gradient
-        if self._offset_field is not None:
-            offset = self._interpolate(self._offset_field, beads, self._field_gradient) + fixed_offset
+        if self._fixed_row is not None:
+            power += fixed_power + 2.0 * sums[self._fixed_row]
+            self._power_gradient += 2.0 * gradients[self._fixed_row]
+        if self._offset_row is not None:
+            offset = sums[self._offset_row] + fixed_offset
             power -= offset**2 / self._offset_norm
-            self._power_gradient -= (2.0 * offset / self._offset_norm) * self._field_gradient
-        if math.isnan(cross):
-            return None
-        return OverlapValues(float(cross + fixed_cross), float(power))
-
-    def _interpolate(self, field: SplineField, beads: Array, gradient: Array) -> float:
-        return _interpolate_kernel(beads, self._weights, field.coefficients, field.origin, field.spacing, gradient)
+            self._power_gradient -= (2.0 * offset / self._offset_norm) * gradients[self._offset_row]
+        return OverlapValues(float(sums[0] + fixed_cross), float(power))
 
     def gradient(self, d_cross: float, d_power: float) -> Array:
         """Return ``d_cross · ∂cross/∂r + d_power · ∂power/∂r``, shape (n_beads, 3), where last evaluated."""
-        return d_cross * self._cross_gradient + d_power * self._power_gradient
+        return d_cross * self._field_gradients[0] + d_power * self._power_gradient
