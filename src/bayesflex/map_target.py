@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -215,8 +216,13 @@ def make_target(
     Raises
     ------
     InputError
-        If no voxel counts, or the map is constant where it counts.
+        If the mask is on another grid, no voxel counts, or the map is constant where it counts.
     """
+    if mask is not None and mask.shape != density.values.shape:
+        raise InputError(
+            f"mask: {mask.shape} voxels (z, y, x) where {density.name} has {density.values.shape}; "
+            "give a mask on the grid of the map"
+        )
     voxel, shape = density.voxel_size, np.array(density.shape_xyz)
     low = np.floor((start.min(axis=0) - config.crop_margin - density.origin) / voxel).astype(int)
     high = np.ceil((start.max(axis=0) + config.crop_margin - density.origin) / voxel).astype(int) + 1
@@ -249,7 +255,7 @@ def make_target(
 
 
 def _automatic_region(
-    values: NDArray[np.floating], voxel: Array, origin: Array, start: Array, config: FitConfig
+    values: NDArray[np.floating[Any]], voxel: Array, origin: Array, start: Array, config: FitConfig
 ) -> NDArray[np.bool_]:
     """Return the voxels near the start or above the contour."""
     steps = voxel[::-1]
@@ -275,7 +281,7 @@ def _automatic_region(
     return near | above
 
 
-def _cut(values: NDArray, low: NDArray[np.int_], high: NDArray[np.int_]) -> NDArray:
+def _cut(values: NDArray[Any], low: NDArray[np.int_], high: NDArray[np.int_]) -> NDArray[Any]:
     """Return the block of voxels low <= (x, y, z) < high; what lies outside the array is zero."""
     low, high = low[::-1], high[::-1]  # (z, y, x)
     size = np.maximum(high - low, 0)
