@@ -1,0 +1,1 @@
+"""Timings of the numerical core: ``python -m benchmarks``."""
