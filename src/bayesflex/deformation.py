@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,10 @@ class Deformation:
         n = len(self.start)
         if self.modes.shape[1:] != (n, 3):
             raise ConfigError(f"deformation: modes of shape {self.modes.shape} do not belong to {n} atoms")
+
+    @cached_property
+    def _centre(self) -> Array:
+        return np.asarray(self.start.mean(axis=0))
 
     @property
     def _flat_modes(self) -> Array:
@@ -108,7 +113,7 @@ class Deformation:
         coords = self._internal(theta)
         if not self.rigid:
             return np.ascontiguousarray(coords)
-        centre = self.start.mean(axis=0)
+        centre = self._centre
         matrix = rotation_of_vector(theta[self.rotation])
         return np.ascontiguousarray((coords - centre) @ matrix.T + centre + theta[self.translation])
 
@@ -133,8 +138,9 @@ class Deformation:
         out = np.empty(self.n_dim)
         if self.rigid:
             omega, shift = theta[self.rotation], theta[self.translation]
-            lever = coords - (self.start.mean(axis=0) + shift)
-            torque = np.cross(lever, gradient).sum(axis=0)
+            moment = (coords - (self._centre + shift)).T @ gradient  # (3, 3)
+            # Sum of cross products: the antisymmetric part.
+            torque = np.array([moment[1, 2] - moment[2, 1], moment[2, 0] - moment[0, 2], moment[0, 1] - moment[1, 0]])
             out[self.rotation] = left_jacobian(omega).T @ torque + _haar(omega)[1]
             out[self.translation] = gradient.sum(axis=0) - shift / self.translation_sd**2
             gradient = gradient @ rotation_of_vector(omega)  # rows of Rᵀg
