@@ -178,7 +178,8 @@ class MapTarget:
         # A blurred stage has its band from the blur; the last one is limited to the map's resolution.
         spectrum = Spectrum(config.resolution, blur)
         overlap = self.overlap(beads.weights, spectrum, True, evaluation)
-        observations = self.observations(max(resolution, config.resolution), config.copies)
+        # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.
+        observations = self.observations(config.resolution, config.copies) * config.resolution / resolution
         return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
 
     def simulated(self, positions: Array, weights: Array) -> Array:

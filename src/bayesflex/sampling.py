@@ -33,15 +33,20 @@ from bayesflex.map_target import MapTarget
 from bayesflex.mcmc.adaptation import largest_eigenvalue, warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.masses import BlockMass, DenseMass, DiagonalMass, Mass
-from bayesflex.normal_modes import NormalModes, normal_modes
-from bayesflex.posterior import Posterior
-from bayesflex.protocols import EnergyTerm, KernelInfo, KernelState, Likelihood, Record, Reporter
+from bayesflex.normal_modes import NormalModes, normal_modes, rigid_motions
+from bayesflex.posterior import Posterior, PosteriorDetails
+from bayesflex.protocols import EnergyTerm, Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
+from bayesflex.steering import steer
 from bayesflex.units import thermal_energy
 
 Array = NDArray[np.float64]
 
 #: Each blurred stage is finer than the one before by about this factor.
-_STAGE_RATIO = 1.5
+_STAGE_RATIO = 1.4
+
+#: While a chain is steered, lost contacts count for this share of their energy, and the longest step is this long
+#: (RMSD, Å); each chain draws its own, so that chains take different ways and can disagree.
+_RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
 
 #: Modes are recomputed once the structure has moved by this much (RMSD, Å) since they were last computed.
 _MODES_MOVED = 1.0
@@ -248,6 +253,13 @@ class Chain:
             evaluation = posterior(np.zeros(posterior.deformation.n_dim))
             self._report("start", KernelState(np.zeros(0), evaluation), None)
         while kernel is None:
+            steered = APPROACHES[self._problem.config.deformation][0] and self._problem.config.anneal
+            last = self._stage + 1 == len(self._stages)
+            if steered and not last:
+                self._steer(self._stage)
+                self._stage += 1
+                self._save(None, None)
+                continue
             posterior, state, step_size, mass = self._warm_up(self._stage)
             self._stage += 1
             if self._stage == len(self._stages):
@@ -284,11 +296,53 @@ class Chain:
             problem.config.centre_sd,
         )
 
+    def _modes_for(self, coords: Array) -> Array:
+        """Return the modes to use at a structure, recomputed where it has moved far enough."""
+        config = self._problem.config
+        if config.recompute_modes and rmsd(coords, self._modes_at) > _MODES_MOVED:
+            try:
+                self._modes, self._modes_at = recomputed_modes(self._problem, coords), coords
+            except InputError as error:
+                # A structure on its way may be loose where the start was not: the modes at hand still serve.
+                self._reporter.message(f"chain {self._index + 1}: modes not recomputed: {error}")
+                self._modes_at = coords
+        return self._modes
+
+    def _steer(self, stage: int) -> None:
+        """Move the chain's structure along its modes towards the map of a stage."""
+        config = self._problem.config
+        local = APPROACHES[config.deformation][1]
+        reluctance = self._rng.uniform(*_RELUCTANCE)
+        posterior = Posterior(
+            self._likelihoods[stage],
+            [term for term in self._terms if term.name == "contacts"],
+            Deformation("local", self._problem.start, self._modes[:0]),
+            thermal_energy(config.temperature) / reluctance,
+            self._problem.start.mean(axis=0),
+            config.centre_sd,
+        )
+
+        def directions(coords: Array) -> Array:
+            modes = self._modes_for(coords)
+            # Modes alone leave the centre of mass and the mean orientation where they are: when one domain moves,
+            # the others recoil. Local displacements could undo that, and so may the motions as one.
+            return np.concatenate([rigid_motions(coords), modes]) if local or config.rigid else modes
+
+        def report(coords: Array) -> None:
+            flat = np.zeros(0)
+            log_density, gradient = posterior.of_coordinates(coords)
+            details = PosteriorDetails(coords, log_density, 0.0)
+            self._report(self._stages[stage].name, KernelState(flat, Evaluation(log_density, gradient, details)), None)
+
+        restoring = self._terms if local else ()
+        longest = self._rng.uniform(*_LONGEST_STEP)
+        limit = self._stages[stage].n_iterations
+        self._coords = steer(posterior, restoring, self._coords, directions, limit, longest, report)
+
     def _warm_up(self, stage: int) -> tuple[Posterior, KernelState, float, Mass]:
         config = self._problem.config
-        moved = rmsd(self._coords, self._modes_at)
-        if APPROACHES[config.deformation][0] and config.recompute_modes and moved > _MODES_MOVED:
-            self._modes, self._modes_at = recomputed_modes(self._problem, self._coords), self._coords
+        if APPROACHES[config.deformation][0]:
+            self._modes_for(self._coords)
         posterior = self._posterior(stage, self._deformation())
         theta = np.zeros(posterior.deformation.n_dim)
         name = self._stages[stage].name
@@ -336,7 +390,17 @@ class Chain:
         }
         if kernel is not None and state is not None:
             deformation = kernel.target.deformation  # type: ignore[attr-defined]
-            arrays |= {"position": state.position, "deformation_start": deformation.start}
+            evaluation = state.evaluation
+            arrays |= {
+                "position": state.position,
+                "deformation_start": deformation.start,
+                # Kept, since evaluated anew at a position whose gauge was reset it would differ by rounding.
+                "log_density": evaluation.log_density,
+                "gradient": evaluation.gradient,
+                "state_coords": evaluation.details.coords,
+                "log_likelihood": evaluation.details.log_likelihood,
+                "energy": evaluation.details.energy,
+            }
             assert isinstance(kernel.mass, BlockMass)  # noqa: S101  made by make_mass
             for number, (_, mass) in enumerate(kernel.mass.blocks):
                 arrays[f"mass_{number}"] = mass.inverse_mass if isinstance(mass, DenseMass) else mass.mass  # type: ignore[attr-defined]
@@ -387,8 +451,9 @@ class Chain:
                 for part, array in zip(parts, arrays, strict=True)
             ]
             kernel = HMC(posterior, BlockMass(blocks), facts["step_size"], config.steps)
-            position = saved["position"]
-        return kernel, KernelState(position, posterior(position))
+            details = PosteriorDetails(saved["state_coords"], float(saved["log_likelihood"]), float(saved["energy"]))
+            evaluation = Evaluation(float(saved["log_density"]), saved["gradient"], details)
+            return kernel, KernelState(saved["position"], evaluation)
 
 
 class _Metrics:
