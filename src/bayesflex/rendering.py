@@ -94,12 +94,12 @@ def _render_gradient_kernel(coords, weights, sigma, cut, voxel, field, gradient)
 
 def _checked(coords: Array, weights: Array, sigma: float, origin: Array) -> tuple[Array, Array]:
     """Return the positions relative to the origin and the weights, fit for the kernels."""
-    relative = np.ascontiguousarray(coords, dtype=np.float64) - origin
     weights = np.ascontiguousarray(weights, dtype=np.float64)
-    if relative.ndim != 2 or relative.shape != (len(weights), 3):
+    if np.shape(coords) != (*weights.shape, 3) or weights.ndim != 1:
         raise InputError(
-            f"rendering: expected positions of shape (n, 3) and n weights, got {relative.shape} and {weights.shape}"
+            f"rendering: expected positions of shape (n, 3) and n weights, got {np.shape(coords)} and {weights.shape}"
         )
+    relative = np.ascontiguousarray(coords, dtype=np.float64) - origin
     # A NaN or a huge number must never become an array index.
     if not np.all(np.abs(relative) < 1e9):
         raise InputError("rendering: coordinates are not finite; check the model for NaN or infinite positions")

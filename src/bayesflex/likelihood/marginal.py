@@ -22,14 +22,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, hyp2f1, stdtr
+from scipy.special import betaln, stdtr
 
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
 
-#: Below this value of t the distribution function of Student's t may underflow and its logarithm is taken by a series.
-_TAIL = -30.0
+#: Below this value of t the distribution function of Student's t may underflow and its logarithm is taken from a
+#: continued fraction, of which ten terms are exact to rounding there.
+_TAIL, _N_TERMS = -30.0, 20
 
 
 class MarginalLikelihood:
@@ -109,12 +110,20 @@ def _log_student(t: float, n: float) -> tuple[float, float]:
     """Return the logarithms of the density and of the distribution function of Student's t with n degrees of freedom.
 
     In the lower tail the latter is half a regularised incomplete beta function, ``I_x(n/2, 1/2) / 2`` with
-    ``x = n / (n + t²)``, by its hypergeometric series (DLMF 8.17.8).
+    ``x = n / (n + t²)``, by its continued fraction (DLMF 8.17.22).
     """
+    a, b = 0.5 * n, 0.5
     x = n / (n + t * t)
-    log_beta = float(betaln(0.5 * n, 0.5))
-    log_density = 0.5 * (n + 1.0) * math.log(x) - 0.5 * math.log(n) - log_beta
+    log_beta = float(betaln(a, b))
+    log_density = (a + b) * math.log(x) - 0.5 * math.log(n) - log_beta
     if t > _TAIL:
         return log_density, math.log(float(stdtr(n, t)))
-    series = float(hyp2f1(0.5 * (n + 1.0), 1.0, 0.5 * n + 1.0, x))
-    return log_density, 0.5 * (n * math.log(x) + math.log1p(-x)) - math.log(n) - log_beta + math.log(series)
+    fraction = 1.0
+    for k in range(_N_TERMS, 0, -1):
+        m = k // 2
+        if k % 2:
+            numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        fraction = 1.0 + numerator / fraction
+    return log_density, a * math.log(x) + 0.5 * math.log1p(-x) - math.log(n) - log_beta - math.log(fraction)
