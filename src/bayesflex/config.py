@@ -268,15 +268,27 @@ def config_to_toml(config: FitConfig, inputs: Mapping[str, Any], provenance: Map
     return tomli_w.dumps({name: _without_none(table) for name, table in tables.items() if table})
 
 
+def load_records(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables ``[input]`` and ``[provenance]`` of a saved configuration, empty where it has none.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read.
+    """
+    content = _read_toml(path)
+    return {name: dict(content.get(name, {})) for name in _RECORDS}
+
+
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in table.items() if value is not None
     }
 
 
-def _read_settings(path: Path) -> dict[str, object]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{path}: the configuration file cannot be read ({error.strerror}). Check the path given with --config."
@@ -285,6 +297,10 @@ def _read_settings(path: Path) -> dict[str, object]:
         raise ConfigError(
             f"{path}: expected a TOML file, got something else ({error}). Write one setting a line: resolution = 5.0"
         ) from None
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    content = _read_toml(path)
     table = content.pop("fit", {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: fit: expected a table [fit], got {table!r}")

@@ -140,7 +140,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     reference = None
     if match is not None and inputs.reference is not None:
         reference = (inputs.reference.ca_trace().coords[match.reference_index], match.model_index)
-    problem = Problem(ca.coords, config, target, beads, build_prior(ca, config), modes, None, reference)
+    problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference)
     return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
 
 

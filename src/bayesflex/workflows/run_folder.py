@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from bayesflex import __version__
-from bayesflex.config import FitConfig, load_config
+from bayesflex.config import FitConfig, load_config, load_records
 from bayesflex.errors import InputError
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.workflows.results import CONFIG_FILE, SUMMARY_FILE, saved_config, write_text
@@ -68,19 +67,19 @@ class RunFolder:
         """
         path = self.path / CONFIG_FILE
         saved_settings = load_config(path, {})
-        saved = tomllib.loads(path.read_text(encoding="utf-8"))
+        records = load_records(path)
         differences = [
             f"{item.name} ({getattr(saved_settings, item.name)!r}, now {getattr(config, item.name)!r})"
             for item in fields(FitConfig)
             if item.name not in _FREE_SETTINGS and getattr(saved_settings, item.name) != getattr(config, item.name)
         ]
-        hashes, before = _hashes(inputs), _hashes(saved.get("input", {}))
+        hashes, before = _hashes(inputs), _hashes(records["input"])
         differences += [
             f"the content of the {name.removesuffix('_sha256')}"
             for name in dict.fromkeys([*before, *hashes])
             if before.get(name) != hashes.get(name)
         ]
-        version = saved.get("provenance", {}).get("bayesflex")
+        version = records["provenance"].get("bayesflex")
         if version != __version__:
             differences.append(f"the version of bayesflex ({version}, now {__version__})")
         if differences:
