@@ -99,6 +99,17 @@ class Deformation:
         """Length of the flat vector."""
         return self.translation.stop
 
+    @property
+    def has_displacements(self) -> bool:
+        """Whether x is among the unknowns."""
+        return APPROACHES[self.approach][1]
+
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Places of the unknowns that there are, in the order q, x, omega, t."""
+        every = (self.amplitudes, self.displacements, self.rotation, self.translation)
+        return tuple(part for part in every if part.stop > part.start)
+
     def _internal(self, theta: Array) -> Array:
         """Return r_0 + q·A + x, shape (n, 3)."""
         coords = self.start

@@ -73,6 +73,10 @@ class Posterior:
             self.centre_sd,
         )
 
+    def with_deformation(self, deformation: Deformation) -> Posterior:
+        """Return the posterior of the same coordinates in other unknowns; its workspaces are shared."""
+        return Posterior(self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd)
+
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,).
 

@@ -50,10 +50,11 @@ def restored(coords: Array, terms: Sequence[EnergyTerm]) -> Array:
     def energy(flat: Array) -> tuple[float, Array]:
         at = flat.reshape(coords.shape)
         gradient = np.zeros_like(at)
-        return sum(term.add_to(at, gradient) for term in terms), gradient.ravel()
+        return float(sum(term.add_to(at, gradient) for term in terms)), gradient.ravel()
 
-    options = {"maxiter": _RESTORING_ITERATIONS, "maxcor": 10}
-    result = minimize(energy, coords.ravel(), jac=True, method="L-BFGS-B", options=options)
+    result = minimize(
+        energy, coords.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _RESTORING_ITERATIONS, "maxcor": 10}
+    )
     return np.ascontiguousarray(result.x.reshape(coords.shape))
 
 

@@ -14,7 +14,7 @@ from bayesflex.io.structures import read_structure
 from bayesflex.metrics import metric_columns
 from bayesflex.protocols import Reporter
 from bayesflex.reporters import LogReporter, MetricsReporter, NullReporter, Reporters
-from bayesflex.sampling import run_chains
+from bayesflex.sampling import run_chains, stage_likelihoods
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import Sampled, conclude
@@ -172,25 +172,20 @@ def _sample(
     open_folder: Callable[[], None] | None = None,
 ) -> Sampled:
     """Run the chains; the folder is opened once nothing about the input can be wrong any more."""
-    began: list[float] = []
-
-    def ready() -> None:
-        if open_folder is not None:
-            open_folder()
-        began.append(time.perf_counter())
-
+    likelihoods = stage_likelihoods(prepared.problem, prepared.stages)
+    if open_folder is not None:
+        open_folder()
+    checkpoints = None if folder is None else folder.checkpoints
+    began = time.perf_counter()
     try:
-        chains, likelihood = run_chains(
-            prepared.problem, prepared.stages, reporter, None if folder is None else folder.checkpoints, ready
-        )
+        chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
     finally:
-        if began:
-            seconds = time.perf_counter() - began[0]
-            if folder is not None:
-                seconds += folder.seconds_before()
-                folder.stopped_after(seconds)
-            reporter.finish()
-    return Sampled(chains, likelihood, seconds)
+        seconds = time.perf_counter() - began
+        if folder is not None:
+            seconds += folder.seconds_before()
+            folder.stopped_after(seconds)
+        reporter.finish()
+    return Sampled(chains, likelihoods[-1], seconds)
 
 
 def _timed(result: FitResult, began: float) -> FitResult:

@@ -1,0 +1,24 @@
+"""Chains: from a prepared problem to draws, through a warm-up that anneals the resolution.
+
+A chain passes through stages. In a blurred stage map and model are compared at a coarser resolution. With modes the
+chain's structure is steered there, the modes being taken anew on the way; without, it is sampled there. The last
+stage of the warm-up has the resolution asked for. From its end on everything that shapes the kernel is frozen, so
+that the draws are draws from the posterior.
+"""
+
+from bayesflex.sampling.chain import Chain
+from bayesflex.sampling.observation import correlations, mode_amplitudes
+from bayesflex.sampling.problem import Problem, Stage, plan_stages
+from bayesflex.sampling.run import run_chains, stage_likelihoods, thread_count
+
+__all__ = [
+    "Chain",
+    "Problem",
+    "Stage",
+    "correlations",
+    "mode_amplitudes",
+    "plan_stages",
+    "run_chains",
+    "stage_likelihoods",
+    "thread_count",
+]

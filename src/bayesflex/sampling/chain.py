@@ -1,0 +1,267 @@
+"""One chain: its warm-up and its draws, reported as they happen and kept in a checkpoint."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from bayesflex.deformation import APPROACHES, Deformation
+from bayesflex.errors import InputError
+from bayesflex.geometry import rmsd
+from bayesflex.mcmc.adaptation import warm_up
+from bayesflex.mcmc.hmc import HMC
+from bayesflex.normal_modes import rigid_motions
+from bayesflex.posterior import Posterior
+from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
+from bayesflex.sampling.checkpoint import Draws, FrozenKernel, Progress, load_checkpoint, save_checkpoint
+from bayesflex.sampling.observation import observe
+from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
+from bayesflex.sampling.problem import Problem, Stage
+from bayesflex.steering import steer
+
+Array = NDArray[np.float64]
+
+#: While a chain is steered, lost contacts count for this share of their energy, and the longest step is this long
+#: (RMSD, Å); each chain draws its own, so that chains take different ways and can disagree.
+_RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
+
+#: Modes are recomputed once the structure has moved by this much (RMSD, Å) since they were last computed.
+_MODES_MOVED = 1.0
+
+#: During sampling a checkpoint is written this often, in seconds.
+_CHECKPOINT_INTERVAL = 20.0
+
+
+class Stopped(Exception):
+    """Another chain failed or the user asked to stop; the checkpoint holds what was done."""
+
+
+class Chain:
+    """One chain of a fit.
+
+    Parameters
+    ----------
+    problem
+        What is fitted.
+    stages, likelihoods
+        The stages of the warm-up and the likelihood of each; the last one's is sampled.
+    index
+        Number of the chain, from 0.
+    rng
+        Its stream of random numbers.
+    reporter
+        Hears of each iteration.
+    stop
+        Set by others to end the chain at its next iteration.
+    checkpoint
+        File to go on from and to keep, or None.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        stages: Sequence[Stage],
+        likelihoods: Sequence[Likelihood],
+        index: int,
+        rng: Generator,
+        reporter: Reporter,
+        stop: threading.Event,
+        checkpoint: Path | None,
+    ) -> None:
+        self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
+        self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
+        self._terms = [term.clone() for term in problem.terms]
+        self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
+        self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
+
+    @property
+    def draws(self) -> Draws:
+        """The draws kept so far."""
+        return self._progress.draws
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The rows reported so far."""
+        return self._progress.records
+
+    @property
+    def n_gradients(self) -> int:
+        """Gradients evaluated in iterations so far."""
+        return self._progress.n_gradients
+
+    def run(self) -> None:
+        """Run the chain to its end, from its checkpoint where there is one.
+
+        Raises
+        ------
+        Stopped
+            If it was told to stop.
+        SamplingError
+            If no finite start is found.
+        InputError
+            If the checkpoint cannot be read or written.
+        """
+        resumed = self._resume()
+        if resumed is not None:
+            kernel, state = resumed
+        else:
+            if self._progress.iteration == 0:
+                posterior = self._posterior(0)
+                self._report("start", posterior(np.zeros(posterior.deformation.n_dim)), None)
+            kernel, state = self._warm_up()
+        self._sample(kernel, state)
+
+    def _warm_up(self) -> tuple[HMC, KernelState]:
+        """Pass through the stages that are left; return the frozen kernel and the state from which it samples."""
+        progress, config = self._progress, self._problem.config
+        with_modes = APPROACHES[config.deformation][0]
+        last = len(self._stages) - 1
+        while progress.stage < last:
+            if with_modes:
+                self._steer(progress.stage)
+            else:
+                _, state = self._heat_and_adapt(progress.stage)
+                progress.coords = state.evaluation.details.coords
+            progress.stage += 1
+            self._save(None, None)
+        kernel, state = self._heat_and_adapt(last)
+        self._save(kernel, state)
+        return kernel, state
+
+    def _sample(self, kernel: HMC, state: KernelState) -> None:
+        draws = self._progress.draws
+        deformation = _deformation_of(kernel)
+        saved = time.monotonic()
+        while len(draws.coords) < self._problem.config.iterations:
+            state, info = kernel.step(self._rng, state)
+            # The coordinates stay, and their gradient does not depend on the gauge.
+            state = state._replace(position=deformation.reset_gauge(state.position))
+            values = self._report("sampling", state.evaluation, info)
+            draws.coords.append(state.evaluation.details.coords.astype(np.float32))
+            draws.statistics.append(values | {"energy_error": info.energy_error, "n_steps": info.n_gradients})
+            if time.monotonic() - saved > _CHECKPOINT_INTERVAL:
+                self._save(kernel, state)
+                saved = time.monotonic()
+        self._save(kernel, state)
+
+    def _heat_and_adapt(self, stage: int) -> tuple[HMC, KernelState]:
+        """Warm up at a stage's resolution from the structure reached; return the kernel found and the state."""
+        config = self._problem.config
+        if APPROACHES[config.deformation][0]:
+            self._modes_for(self._progress.coords)
+        posterior = self._posterior(stage)
+        theta = np.zeros(posterior.deformation.n_dim)
+        mass = matched_mass(posterior, theta, self._rng)
+        state, step_size = warm_up(
+            self._rng,
+            posterior,
+            KernelState(theta, posterior(theta)),
+            mass,
+            self._stages[stage].n_iterations,
+            config.steps,
+            config.target_acceptance,
+            lambda state, info: self._report_only(self._stages[stage].name, state.evaluation, info),
+        )
+        state = state._replace(position=posterior.deformation.reset_gauge(state.position))
+        return HMC(posterior, mass, step_size, config.steps), state
+
+    def _steer(self, stage: int) -> None:
+        """Move the structure along its modes towards the map of a stage."""
+        progress, problem = self._progress, self._problem
+        local = APPROACHES[problem.config.deformation][1]
+        contacts = [term for term in self._terms if term.name == "contacts"]
+        free = Deformation("local", problem.start, problem.mode_vectors[:0])
+        reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
+        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance)
+
+        def directions(coords: Array) -> Array:
+            modes = self._modes_for(coords)
+            # Modes alone leave the centre of mass and the mean orientation where they are: when one domain moves,
+            # the others recoil. Local displacements could undo that, and so may the motions as one.
+            return np.concatenate([rigid_motions(coords), modes]) if local or problem.config.rigid else modes
+
+        progress.coords = steer(
+            posterior,
+            self._terms if local else (),
+            progress.coords,
+            directions,
+            self._stages[stage].n_iterations,
+            longest,
+            lambda coords: self._report_only(self._stages[stage].name, self._full(stage, coords), None),
+        )
+
+    def _full(self, stage: int, coords: Array) -> Evaluation:
+        """Evaluate the stage's whole posterior at a structure."""
+        free = Deformation("local", coords, self._problem.mode_vectors[:0])
+        return self._problem.posterior(self._likelihoods[stage], self._terms, free)(np.zeros(coords.size))
+
+    def _modes_for(self, coords: Array) -> Array:
+        """Return the modes to use at a structure, recomputed where it has moved far enough."""
+        progress = self._progress
+        if self._problem.config.recompute_modes and rmsd(coords, progress.modes_at) > _MODES_MOVED:
+            try:
+                progress.modes = self._problem.modes_at(coords)
+            except InputError as error:
+                # A structure on its way may be loose where the start was not: the modes at hand still serve.
+                self._reporter.message(f"chain {self._index + 1}: the modes were not recomputed: {error}")
+            progress.modes_at = coords
+        return progress.modes
+
+    def _posterior(self, stage: int) -> Posterior:
+        """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
+        config, progress = self._problem.config, self._progress
+        deformation = Deformation(config.deformation, progress.coords, progress.modes, config.rigid)
+        return self._problem.posterior(self._likelihoods[stage], self._terms, deformation)
+
+    def _report_only(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> None:
+        self._report(stage, evaluation, info)
+
+    def _report(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
+        if self._stop.is_set():
+            raise Stopped
+        progress = self._progress
+        values = observe(self._problem, evaluation, info)
+        if info is not None:
+            progress.n_gradients += info.n_gradients
+        record = Record(self._index, progress.iteration, stage, values)
+        progress.records.append(record)
+        progress.iteration += 1
+        self._reporter.record(record)
+        return values
+
+    def _save(self, kernel: HMC | None, state: KernelState | None) -> None:
+        if self._checkpoint is None:
+            return
+        frozen = None
+        if kernel is not None and state is not None:
+            deformation = _deformation_of(kernel)
+            masses = mass_arrays(kernel.mass)
+            frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state.position)
+        save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
+
+    def _resume(self) -> tuple[HMC, KernelState] | None:
+        """Take up the checkpoint where there is one; return the kernel and state if the warm-up was over."""
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return None
+        self._progress, self._rng.bit_generator.state, frozen = load_checkpoint(self._checkpoint)
+        for record in self._progress.records:
+            self._reporter.record(record)
+        if frozen is None:
+            return None
+        config = self._problem.config
+        deformation = Deformation(config.deformation, frozen.start, frozen.modes, config.rigid)
+        posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
+        kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
+        return kernel, KernelState(frozen.position, posterior(frozen.position))
+
+
+def _deformation_of(kernel: HMC) -> Deformation:
+    if not isinstance(kernel.target, Posterior):
+        raise TypeError("a chain's kernel samples a posterior")
+    return kernel.target.deformation

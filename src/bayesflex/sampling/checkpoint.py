@@ -1,0 +1,132 @@
+"""Checkpoint: all that a chain needs to go on, in one file that is replaced whole.
+
+Checkpoints are made between stages and, once the kernel is frozen, between draws: at these points the state is
+complete, so that a chain resumed there repeats an uninterrupted one bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.errors import InputError
+from bayesflex.io.atomic import atomic_path
+from bayesflex.protocols import Record
+
+Array = NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Draws:
+    """Draws of one chain, filled while it runs: CA positions (n_ca, 3) and the numbers of each draw."""
+
+    coords: list[NDArray[np.float32]] = field(default_factory=list)
+    statistics: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenKernel:
+    """What shapes the kernel that samples: base and modes of the deformation, masses, step size."""
+
+    start: Array  # (n_ca, 3)
+    modes: Array  # (n_modes, n_ca, 3)
+    masses: list[Array]
+    step_size: float
+    position: Array  # (n_dim,): where the chain is
+
+
+@dataclass(eq=False)
+class Progress:
+    """Where a chain is: changed by the chain as it runs.
+
+    Parameters
+    ----------
+    coords
+        Structure at the end of the last stage, shape (n_ca, 3), Å.
+    modes, modes_at
+        Modes in use, (n_modes, n_ca, 3), and the structure they were computed at, (n_ca, 3).
+    stage, iteration, n_gradients
+        Stages done, iterations reported, gradients evaluated in iterations.
+    draws, records
+        What was kept and reported so far.
+    """
+
+    coords: Array
+    modes: Array
+    modes_at: Array
+    stage: int = 0
+    iteration: int = 0
+    n_gradients: int = 0
+    draws: Draws = field(default_factory=Draws)
+    records: list[Record] = field(default_factory=list)
+
+
+def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: FrozenKernel | None) -> None:
+    """Write a checkpoint, replacing the one before.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    arrays: dict[str, Any] = {
+        "coords": progress.coords,
+        "modes": progress.modes,
+        "modes_at": progress.modes_at,
+        "draws": np.array(progress.draws.coords, dtype=np.float32),
+    }
+    if kernel is not None:
+        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes, "position": kernel.position}
+        arrays |= {f"mass_{number}": array for number, array in enumerate(kernel.masses)}
+    facts = {
+        "stage": progress.stage,
+        "iteration": progress.iteration,
+        "n_gradients": progress.n_gradients,
+        "statistics": progress.draws.statistics,
+        "records": progress.records,
+        "rng": rng_state,
+        "step_size": None if kernel is None else kernel.step_size,
+        "n_masses": 0 if kernel is None else len(kernel.masses),
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+
+
+def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
+    """Return the progress, the state of the random numbers and the frozen kernel, if there is one yet.
+
+    Raises
+    ------
+    InputError
+        If the file is not a checkpoint.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            facts = json.loads(str(saved["facts"]))
+            progress = Progress(
+                saved["coords"],
+                saved["modes"],
+                saved["modes_at"],
+                facts["stage"],
+                facts["iteration"],
+                facts["n_gradients"],
+                Draws(list(saved["draws"]), facts["statistics"]),
+                [Record(*row) for row in facts["records"]],
+            )
+            kernel = None
+            if facts["step_size"] is not None:
+                masses = [saved[f"mass_{number}"] for number in range(facts["n_masses"])]
+                kernel = FrozenKernel(
+                    saved["kernel_start"], saved["kernel_modes"], masses, facts["step_size"], saved["position"]
+                )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected a checkpoint of bayesflex, got something else ({error}). "
+            "Remove the output folder and start the fit anew."
+        ) from error
+    return progress, facts["rng"], kernel

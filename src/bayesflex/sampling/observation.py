@@ -1,0 +1,93 @@
+"""What is observed of a chain in each iteration: the numbers of a row of ``metrics.csv``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.beads import BeadModel
+from bayesflex.geometry import rmsd, superimpose
+from bayesflex.map_target import MapTarget
+from bayesflex.posterior import PosteriorDetails
+from bayesflex.protocols import Evaluation, KernelInfo
+from bayesflex.sampling.problem import Problem
+
+Array = NDArray[np.float64]
+
+
+def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str, float]:
+    """Return cc_uncentred (eq. 8) and cc_centred of the model's density with the map, over the region that counts.
+
+    Parameters
+    ----------
+    target
+        The prepared map.
+    beads
+        What the residues scatter.
+    coords
+        CA positions, shape (n_ca, 3), Å.
+    """
+    density = target.simulated(beads.place(coords), beads.weights)
+    simulated, measured = density[target.region], target.values[target.region]
+    mean, map_mean = float(simulated.mean()), float(measured.mean())
+    # One set of sums for both: the centred ones follow from the means.
+    cross, square, map_square = (float(np.vdot(a, b)) for a, b in _pairs(simulated, measured))
+    n = len(simulated)
+    centred = (square - n * mean**2) * (map_square - n * map_mean**2)
+    return {
+        "cc_uncentred": cross / math.sqrt(square * map_square) if square > 0.0 else 0.0,
+        "cc_centred": (cross - n * mean * map_mean) / math.sqrt(centred) if centred > 0.0 else 0.0,
+    }
+
+
+def _pairs(a: Array, b: Array) -> tuple[tuple[Array, Array], ...]:
+    return (a, b), (a, a), (b, b)
+
+
+def mode_amplitudes(problem: Problem, coords: Array) -> Array:
+    """Return ``a_m = A_m·(r_aligned - r_0)``, shape (n_modes,), Å, along the modes of the start.
+
+    The structure is superposed on the start first where the fit may move it as a whole.
+    """
+    aligned = coords
+    if problem.config.deformation != "global" or problem.config.rigid:
+        fit = superimpose(coords, problem.start)
+        aligned = coords @ fit.rotation.T + fit.translation
+    modes = problem.mode_vectors
+    return np.asarray(modes.reshape(len(modes), -1) @ (aligned - problem.start).ravel())
+
+
+def observe(problem: Problem, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
+    """Return the metrics of one iteration.
+
+    Parameters
+    ----------
+    problem
+        What is fitted.
+    evaluation
+        The posterior's evaluation where the chain is.
+    info
+        What the kernel did, or None where there was none (the start, steering).
+    """
+    details: PosteriorDetails = evaluation.details
+    values = correlations(problem.target, problem.beads, details.coords)
+    values |= {
+        "log_density": evaluation.log_density,
+        "log_likelihood": details.log_likelihood,
+        "energy": details.energy,
+    }
+    if info is not None:
+        values |= {
+            "acceptance": info.acceptance,
+            "step_size": info.step_size,
+            "divergent": float(info.divergent),
+        }
+    if problem.reference is not None:
+        answer, matched = problem.reference
+        values["rmsd_to_reference"] = rmsd(details.coords[matched], answer)
+    if problem.modes is not None:
+        for number, amplitude in zip(problem.config.modes, mode_amplitudes(problem, details.coords), strict=True):
+            values[f"amplitude_{number}"] = float(amplitude)
+    return values

@@ -1,0 +1,135 @@
+"""Problem: all that the chains of a fit share; Stage: the parts that a chain passes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.beads import BeadModel
+from bayesflex.chain import bonded_to_next, pairs_along_chain
+from bayesflex.config import FIRST_MODE, FitConfig
+from bayesflex.deformation import Deformation
+from bayesflex.map_target import MapTarget
+from bayesflex.normal_modes import NormalModes, normal_modes
+from bayesflex.posterior import Posterior
+from bayesflex.protocols import EnergyTerm, Likelihood
+from bayesflex.structure import Structure
+from bayesflex.units import thermal_energy
+
+Array = NDArray[np.float64]
+
+#: Each blurred stage is finer than the one before by about this factor.
+_STAGE_RATIO = 1.4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the warm-up: its name in the metrics, the resolution (Å) and the largest number of iterations."""
+
+    name: str
+    resolution: float
+    n_iterations: int
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that chains share.
+
+    Parameters
+    ----------
+    ca
+        CA trace of the start.
+    config
+        Settings.
+    target
+        The prepared map.
+    beads
+        What the residues scatter.
+    terms
+        The structural prior.
+    modes
+        Normal modes of the start, at least those with the numbers in ``config.modes``; None in "local".
+    reference
+        Known answer, positions (n_matched, 3) in Å and the indices of its CA in the start, or None.
+    """
+
+    ca: Structure
+    config: FitConfig
+    target: MapTarget
+    beads: BeadModel
+    terms: tuple[EnergyTerm, ...]
+    modes: NormalModes | None
+    reference: tuple[Array, NDArray[np.int64]] | None = None
+
+    @property
+    def start(self) -> Array:
+        """CA positions of the start, shape (n_ca, 3), Å."""
+        return self.ca.coords
+
+    @cached_property
+    def mode_vectors(self) -> Array:
+        """The configured modes of the start, shape (n_modes, n_ca, 3); no rows in "local"."""
+        return np.zeros((0, *self.start.shape)) if self.modes is None else self._selected(self.modes)
+
+    @cached_property
+    def _links(self) -> NDArray[np.int64]:
+        return pairs_along_chain(bonded_to_next(self.ca))
+
+    def modes_at(self, coords: Array) -> Array:
+        """Return the configured modes of the network at other positions (n_ca, 3), shape (n_modes, n_ca, 3)."""
+        count = max(self.config.modes) - FIRST_MODE + 1
+        return self._selected(normal_modes(coords, count, self.config.network_cutoff, links=self._links))
+
+    def _selected(self, modes: NormalModes) -> Array:
+        row = {int(number): index for index, number in enumerate(modes.numbers)}
+        return np.asarray(modes.vectors[[row[number] for number in self.config.modes]])
+
+    def posterior(
+        self,
+        likelihood: Likelihood,
+        terms: Sequence[EnergyTerm],
+        deformation: Deformation,
+        prior_weight: float = 1.0,
+    ) -> Posterior:
+        """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times."""
+        return Posterior(
+            likelihood,
+            terms,
+            deformation,
+            thermal_energy(self.config.temperature) / prior_weight,
+            self.start.mean(axis=0),
+            self.config.centre_sd,
+        )
+
+
+def plan_stages(config: FitConfig, start: Array) -> tuple[Stage, ...]:
+    """Return the stages of the warm-up, blurred ones first; the last has the resolution asked for.
+
+    By default the coarsest resolution is about the radius of gyration of the model, at which domains are blobs, and
+    from two to four times the resolution asked for.
+
+    Parameters
+    ----------
+    config
+        ``anneal``, ``stages``, ``resolution`` and the numbers of iterations.
+    start
+        CA positions, shape (n_ca, 3), Å.
+    """
+    resolutions: Sequence[float] = ()
+    if config.anneal:
+        resolutions = config.stages or _default_resolutions(config.resolution, start)
+    blurred = [Stage(f"warmup-{k + 1}", d, config.stage_iterations) for k, d in enumerate(resolutions)]
+    last = Stage(f"warmup-{len(blurred) + 1}", config.resolution, config.warmup_iterations)
+    return (*blurred, last)
+
+
+def _default_resolutions(resolution: float, start: Array) -> list[float]:
+    radius = math.sqrt(float(np.sum(np.var(start, axis=0))))
+    factor = min(max(radius / resolution, 2.0), 4.0)
+    n_stages = max(1, round(math.log(factor) / math.log(_STAGE_RATIO)))
+    return [round(resolution * factor ** (k / n_stages), 2) for k in range(n_stages, 0, -1)]

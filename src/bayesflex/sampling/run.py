@@ -1,0 +1,111 @@
+"""Running all chains of a fit, several at the same time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from bayesflex.config import FitConfig
+from bayesflex.protocols import Likelihood, Reporter
+from bayesflex.sampling.chain import Chain, Stopped
+from bayesflex.sampling.problem import Problem, Stage
+
+#: How often an interrupt by the user is looked for, in seconds.
+_POLL = 0.2
+
+
+def thread_count(config: FitConfig) -> int:
+    """Return the number of threads to use: the configured one, or the cores this process may use."""
+    if config.threads:
+        return config.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelihood]:
+    """Return the likelihood of each stage.
+
+    Raises
+    ------
+    InputError
+        If a likelihood cannot be made of the map.
+    """
+    config, target = problem.config, problem.target
+    with threadpool_limits(1):
+        return [target.likelihood(config, problem.beads, stage.resolution, problem.start) for stage in stages]
+
+
+def run_chains(
+    problem: Problem,
+    stages: Sequence[Stage],
+    likelihoods: Sequence[Likelihood],
+    reporter: Reporter,
+    checkpoint_folder: Path | None = None,
+) -> list[Chain]:
+    """Run all chains to their ends and return them.
+
+    Each chain has its own stream of random numbers, spawned from the seed, so that its draws do not depend on the
+    number of threads or on which chain ends first. Linear algebra libraries are held to one thread meanwhile: the
+    chains use the cores.
+
+    Parameters
+    ----------
+    problem
+        What is fitted.
+    stages, likelihoods
+        Of the warm-up, see :func:`~bayesflex.sampling.problem.plan_stages` and :func:`stage_likelihoods`.
+    reporter
+        Hears of each iteration of each chain, from several threads.
+    checkpoint_folder
+        Folder of the chains' checkpoints, from which they go on where there are some, or None.
+
+    Raises
+    ------
+    SamplingError
+        If a chain finds no finite start.
+    InputError
+        If a checkpoint cannot be read or written.
+    KeyboardInterrupt
+        Passed on once all chains have stopped; the checkpoints hold what was done.
+    """
+    config = problem.config
+    stop = threading.Event()
+    with threadpool_limits(1):
+        chains = [
+            Chain(
+                problem,
+                stages,
+                likelihoods,
+                index,
+                np.random.default_rng(stream),
+                reporter,
+                stop,
+                None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
+            )
+            for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains))
+        ]
+        reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
+        with ThreadPoolExecutor(min(thread_count(config), config.chains)) as pool:
+            futures = [pool.submit(chain.run) for chain in chains]
+            try:
+                _await(futures)
+            finally:
+                # Chains that wait in the queue stop at their first iteration.
+                stop.set()
+    return chains
+
+
+def _await(futures: list[Future[None]]) -> None:
+    """Wait for all, or raise the first failure that is a cause and not a consequence."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=_POLL, return_when=FIRST_EXCEPTION)
+        for future in done:
+            error = future.exception()
+            if error is not None and not isinstance(error, Stopped):
+                raise error
