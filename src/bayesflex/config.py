@@ -81,12 +81,12 @@ class FitConfig:
         metadata=positive("Standard deviation of a bead's density, Å; by default from the resolution.", "likelihood"),
     )
     bead: str = field(
-        default="ca",
+        default="auto",
         metadata=about(
             "What a residue scatters: a unit bead on its CA (ca, the paper's), one at its centroid (centroid), or one "
-            "for the backbone and one for the side chain (two).",
+            "for the backbone and one for the side chain (two); auto is ca where sigma is given and two elsewhere.",
             "likelihood",
-            choices=("ca", "centroid", "two"),
+            choices=("auto", "ca", "centroid", "two"),
         ),
     )
     noise_sd: float = field(

@@ -118,6 +118,9 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     for warning in warnings:
         say(f"Warning: {warning}")
 
+    if config.bead == "auto":
+        # A width of their own is what the paper's beads on CA have; the others have theirs from the model.
+        config = replace(config, bead="two" if config.sigma is None else "ca")
     beads = make_beads(config.bead, inputs.structure, ca)
     sigma = config.sigma
     if sigma is None:
