@@ -45,9 +45,9 @@ def jeffreys_marginal(values, model) -> float:
     jeffreys = size * math.sqrt(n)  # |XᵀX|^½: the columns, once centred, are orthogonal
     m = m / size
     correlation = float(v @ m)
-    a = np.linspace(0.0, 4.0, 401)
+    a = np.linspace(0.0, 4.0, 1601)
     log_s = np.linspace(-3.0, 2.0, 121) - 0.5 * math.log(n)
-    b = np.linspace(-8.0, 8.0, 65)  # in units of s / √n, for each s
+    b = np.linspace(-8.0, 8.0, 33)  # in units of s / √n, for each s
     residual = 1.0 - 2.0 * a * correlation + a**2  # |v - a m|²
     s = np.exp(log_s)
     # |v - a m - β|² = residual + n β², since v and m are centred

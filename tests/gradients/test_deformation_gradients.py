@@ -1,0 +1,36 @@
+"""The pull-back of a deformation against directional differences, for every approach, with and without rigid motion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bayesflex.deformation import APPROACHES, Deformation
+from gradients.directional import check_gradient
+
+N, N_MODES = 12, 5
+
+
+@pytest.mark.parametrize("turn", [0.0, 1e-3, 1.0, 3.0])
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_pull_back(approach, rigid, turn, rng):
+    modes = np.linalg.qr(rng.normal(size=(3 * N, N_MODES)))[0].T.reshape(N_MODES, N, 3)
+    start = rng.normal(scale=10.0, size=(N, 3)) + [50.0, -20.0, 5.0]
+    deformation = Deformation(approach, start, modes[:0] if approach == "local" else modes, rigid)
+    theta = rng.normal(size=deformation.n_dim)
+    if rigid:
+        axis = rng.normal(size=3)
+        theta[deformation.rotation] = turn * axis / np.linalg.norm(axis)
+        theta[deformation.translation] = [4.0, -3.0, 7.0]
+    answer = start + rng.normal(scale=5.0, size=start.shape)
+
+    def log_density(position):
+        """A curved function of r and what the deformation adds of its own."""
+        residual = np.sin(deformation.coordinates(position) - answer)
+        return float(np.sum(residual)) + deformation.log_density(position)
+
+    coords = deformation.coordinates(theta)
+    gradient = deformation.pull_back(theta, coords, np.cos(coords - answer))
+    # A rotation of 1 rad moves atoms by tens of Å: short steps.
+    check_gradient(log_density, theta, gradient, rng, step=2e-4, rtol=1e-6)

@@ -1,0 +1,197 @@
+"""Beads that ride on the CA trace: what they are made of, where they are placed, how gradients come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bayesflex.beads import BeadModel, ca_beads, centroid_beads, make_beads, two_beads
+from bayesflex.errors import ConfigError
+from bayesflex.geometry import rotation_of_vector
+from bayesflex.structure import Structure
+from bayesflex.synthetic import two_domain_protein
+from gradients.directional import check_gradient
+from gradients.test_energy_gradients import trace
+
+PROTEIN = two_domain_protein(120)
+CA = PROTEIN.ca_trace()
+MAKERS = {"centroid": centroid_beads, "two": two_beads}
+NUMBERS = {"C": 6.0, "N": 7.0, "O": 8.0}
+
+
+def centroids(structure: Structure, names=None) -> np.ndarray:
+    """Centroid of the atoms of each residue, weighted by atomic number; of these atom names where given."""
+    out = []
+    for residue in range(structure.n_residues):
+        atoms = structure.select(structure.residue_index == residue)
+        keep = np.ones(atoms.n_atoms, bool) if names is None else np.isin(atoms.atom_name, names)
+        if keep.any():
+            weight = [NUMBERS[element] for element in atoms.element[keep]]
+            out.append(np.average(atoms.coords[keep], axis=0, weights=weight))
+    return np.array(out)
+
+
+def test_unit_beads_are_the_trace_itself(rng):
+    beads = ca_beads(CA)
+    gradient = rng.normal(size=CA.coords.shape)
+    assert beads.on_ca
+    np.testing.assert_array_equal(beads.place(CA.coords), CA.coords)
+    np.testing.assert_array_equal(beads.pull_back(CA.coords, gradient), gradient)
+    np.testing.assert_array_equal(beads.weights, 1.0)
+    assert beads.spread == 0.0
+    likelihood = object()
+    assert beads.attach(likelihood) is likelihood
+
+
+def test_centroids_of_the_start_are_reproduced():
+    beads = centroid_beads(PROTEIN, CA)
+    assert len(beads.residue) == CA.n_atoms
+    np.testing.assert_allclose(beads.place(CA.coords), centroids(PROTEIN), atol=1e-9)
+
+
+def test_two_beads_are_backbone_and_side_chain():
+    beads = two_beads(PROTEIN, CA)
+    placed = beads.place(CA.coords)
+    counts = np.bincount(beads.residue, minlength=CA.n_atoms)
+    np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, 2))
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-9)
+    np.testing.assert_allclose(placed[first[counts == 2] + 1], centroids(PROTEIN, ["CB"]), atol=1e-9)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_weights_are_one_per_residue_and_spread_is_that_of_the_atoms(maker):
+    beads = MAKERS[maker](PROTEIN, CA)
+    assert beads.weights.sum() == pytest.approx(CA.n_atoms)
+    per_residue = np.bincount(beads.residue, beads.weights)
+    heavy = np.bincount(PROTEIN.residue_index, [NUMBERS[e] for e in PROTEIN.element])
+    np.testing.assert_allclose(per_residue / per_residue.sum(), heavy / heavy.sum())
+    assert 0.3 < beads.spread < 1.5
+    assert two_beads(PROTEIN, CA).spread < centroid_beads(PROTEIN, CA).spread
+
+
+def test_hydrogens_and_other_chains_of_atoms_without_ca_do_not_count():
+    extra = PROTEIN.select(np.arange(3))
+    extra = Structure(
+        **{
+            **{name: getattr(extra, name) for name in Structure.__dataclass_fields__},
+            "coords": extra.coords + 50.0,
+            "element": np.array(["H", "ZN", "C"]),
+            "residue_number": np.array([1, 900, 901]),
+        }
+    )
+    columns = {
+        name: np.concatenate([getattr(PROTEIN, name), getattr(extra, name)])
+        for name in Structure.__dataclass_fields__
+        if isinstance(getattr(PROTEIN, name), np.ndarray)
+    }
+    np.testing.assert_allclose(
+        centroid_beads(Structure(**columns), CA).place(CA.coords), centroid_beads(PROTEIN, CA).place(CA.coords)
+    )
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_pull_back_is_the_gradient_of_what_is_placed(maker, rng):
+    beads = MAKERS[maker](PROTEIN, CA)
+    ca = CA.coords + rng.normal(scale=0.5, size=CA.coords.shape)
+    direction = rng.normal(size=(len(beads.residue), 3))
+    check_gradient(
+        lambda x: float(np.sum(direction * beads.place(x))), ca, beads.pull_back(ca, direction), rng, rtol=1e-9
+    )
+
+
+@given(
+    omega=st.tuples(*[st.floats(-2.0, 2.0)] * 3),
+    shift=st.tuples(*[st.floats(-100.0, 100.0)] * 3),
+    maker=st.sampled_from(sorted(MAKERS)),
+)
+def test_beads_turn_and_move_with_the_trace(omega, shift, maker):
+    beads, rotation = MAKERS[maker](PROTEIN, CA), rotation_of_vector(omega)
+    ca = CA.coords + np.random.default_rng(3).normal(scale=0.3, size=CA.coords.shape)
+    np.testing.assert_allclose(beads.place(ca @ rotation.T + shift), beads.place(ca) @ rotation.T + shift, atol=1e-9)
+
+
+def test_frames_stay_within_their_chain():
+    """Two chains of 5 and a chain broken after its third residue: no frame reaches across."""
+    coords = np.array([[3.8 * k, 2.0 * (k % 2), 0.3 * k] for k in range(5)])
+    broken = coords + [0.0, 60.0, 0.0]
+    broken[3:] += [20.0, 0.0, 0.0]
+    model = two_chains = trace(np.concatenate([coords, broken]))
+    model = Structure(
+        **{
+            **{name: getattr(two_chains, name) for name in Structure.__dataclass_fields__},
+            "chain": np.repeat(["A", "B"], 5),
+        }
+    )
+    centre = np.random.default_rng(0).normal(size=(10, 3)) + model.coords
+    atoms = {name: np.repeat(getattr(model, name), 2, axis=0) for name in Structure.__dataclass_fields__
+             if isinstance(getattr(model, name), np.ndarray)}  # fmt: skip
+    atoms["coords"][1::2] = 2.0 * centre - model.coords  # a carbon beside each CA
+    atoms["atom_name"][1::2] = "CB"
+    beads = centroid_beads(Structure(**atoms), model)
+    expected = [[0, 1, 2], [0, 1, 2], [1, 2, 3], [2, 3, 4], [2, 3, 4]]  # chain A
+    expected += [[5, 6, 7]] * 3  # three residues: one frame
+    expected += [[8] * 3, [9] * 3]  # two are too few for a frame
+    np.testing.assert_array_equal(beads.frame, expected)
+    placed = beads.place(model.coords)
+    np.testing.assert_allclose(placed[:8], centre[:8], atol=1e-9)
+    # without a frame a bead sits on its CA
+    np.testing.assert_array_equal(placed[8:], model.coords[8:])
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.02, 0.3])
+def test_where_ca_are_in_line_a_bead_keeps_its_part_along_the_line(bend, rng):
+    """It must not swing about when the CA jitter, as it would if it hung on a direction that means nothing."""
+    coords = np.array([[0.0, 0.0, 0.0], [3.8, bend, 0.0], [7.6, 0.0, 0.0]])
+    model = trace(coords)
+    atoms = {name: np.repeat(getattr(model, name), 2, axis=0) for name in Structure.__dataclass_fields__
+             if isinstance(getattr(model, name), np.ndarray)}  # fmt: skip
+    atoms["coords"][1::2] += [1.0, 2.0, 2.0]
+    atoms["atom_name"][1::2] = "CB"
+    beads = centroid_beads(Structure(**atoms), model)
+    placed = beads.place(coords)
+    np.testing.assert_allclose(placed - coords, [[0.5, 0.0, 0.0]] * 3, atol=0.05)
+    jitter = rng.normal(scale=0.2, size=coords.shape)
+    assert np.abs(beads.place(coords + jitter) - placed).max() < 1.0
+
+
+def test_names_of_the_configuration():
+    assert make_beads("ca", PROTEIN, CA).on_ca
+    assert len(make_beads("centroid", PROTEIN, CA).residue) == CA.n_atoms
+    assert len(make_beads("two", PROTEIN, CA).residue) > CA.n_atoms
+    assert make_beads("two", CA, CA).on_ca  # nothing but CA atoms
+    with pytest.raises(ConfigError, match="expected ca, centroid or two"):
+        make_beads("three", PROTEIN, CA)
+
+
+class Quadratic:
+    """log L = -|beads|² / 2; -inf where a bead is beyond the edge."""
+
+    name = "quadratic"
+
+    def __init__(self, edge=1e9):
+        self.edge = edge
+
+    def clone(self):
+        return Quadratic(self.edge)
+
+    def log_likelihood_and_gradient(self, coords):
+        if np.abs(coords).max() > self.edge:
+            return -np.inf, np.full_like(coords, np.nan)
+        return -0.5 * float(np.sum(coords**2)), -coords
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_likelihood_of_beads_becomes_one_of_the_trace(maker, rng):
+    beads: BeadModel = MAKERS[maker](PROTEIN, CA)
+    likelihood = beads.attach(Quadratic()).clone()
+    assert likelihood.name == "quadratic"
+    ca = CA.coords + rng.normal(scale=0.2, size=CA.coords.shape)
+    value, gradient = likelihood.log_likelihood_and_gradient(ca)
+    assert value == pytest.approx(-0.5 * np.sum(beads.place(ca) ** 2))
+    check_gradient(lambda x: likelihood.log_likelihood_and_gradient(x)[0], ca, gradient, rng)
+    value, gradient = beads.attach(Quadratic(edge=1.0)).log_likelihood_and_gradient(ca)
+    assert value == -np.inf
+    np.testing.assert_array_equal(gradient, np.zeros_like(ca))
