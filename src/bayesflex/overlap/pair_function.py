@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -43,6 +44,12 @@ class PairFunction:
     table: Array
 
 
+@functools.cache
+def _quadrature() -> tuple[Array, Array]:
+    """Return the nodes and weights of Gauss and Legendre on (-1, 1): an eigenvalue problem, solved once."""
+    return np.polynomial.legendre.leggauss(_N_NODES)
+
+
 def pair_function(sigma: float, spectrum: Spectrum, voxel_volume: float) -> PairFunction:
     """Tabulate K for beads of standard deviation ``sigma`` (Å) under a precision spectrum.
 
@@ -52,7 +59,7 @@ def pair_function(sigma: float, spectrum: Spectrum, voxel_volume: float) -> Pair
     width = math.hypot(sigma, spectrum.blur)
     # exp(-4 pi^2 width^2 k^2) is below 1e-16 from here on
     k_max = math.sqrt(37.0) / (2.0 * math.pi * width)
-    nodes, node_weights = np.polynomial.legendre.leggauss(_N_NODES)
+    nodes, node_weights = _quadrature()
     k = 0.5 * k_max * (nodes + 1.0)
     amplitude = 0.5 * k_max * node_weights * 4.0 * math.pi * k**2
     amplitude = amplitude * spectrum(k) * np.exp(-4.0 * math.pi**2 * sigma**2 * k**2) / voxel_volume
