@@ -242,7 +242,7 @@ class Chain:
         if kernel is not None and state is not None:
             deformation = _deformation_of(kernel)
             masses = mass_arrays(kernel.mass)
-            frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state.position)
+            frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state)
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
 
     def _resume(self) -> tuple[HMC, KernelState] | None:
@@ -258,7 +258,7 @@ class Chain:
         deformation = Deformation(config.deformation, frozen.start, frozen.modes, config.rigid)
         posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
         kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
-        return kernel, KernelState(frozen.position, posterior(frozen.position))
+        return kernel, frozen.state
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

@@ -7,6 +7,7 @@ complete, so that a chain resumed there repeats an uninterrupted one bit for bit
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
-from bayesflex.protocols import Record
+from bayesflex.posterior import PosteriorDetails
+from bayesflex.protocols import Evaluation, KernelState, Record
 
 Array = NDArray[np.float64]
 
@@ -31,13 +33,13 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class FrozenKernel:
-    """What shapes the kernel that samples: base and modes of the deformation, masses, step size."""
+    """What shapes the kernel that samples: base and modes of the deformation, masses, step size; and where it is."""
 
     start: Array  # (n_ca, 3)
     modes: Array  # (n_modes, n_ca, 3)
     masses: list[Array]
     step_size: float
-    position: Array  # (n_dim,): where the chain is
+    state: KernelState
 
 
 @dataclass(eq=False)
@@ -81,7 +83,7 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "draws": np.array(progress.draws.coords, dtype=np.float32),
     }
     if kernel is not None:
-        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes, "position": kernel.position}
+        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes} | _state_arrays(kernel.state)
         arrays |= {f"mass_{number}": array for number, array in enumerate(kernel.masses)}
     facts = {
         "stage": progress.stage,
@@ -122,7 +124,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
             if facts["step_size"] is not None:
                 masses = [saved[f"mass_{number}"] for number in range(facts["n_masses"])]
                 kernel = FrozenKernel(
-                    saved["kernel_start"], saved["kernel_modes"], masses, facts["step_size"], saved["position"]
+                    saved["kernel_start"], saved["kernel_modes"], masses, facts["step_size"], _state_of(saved)
                 )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -130,3 +132,21 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
             "Remove the output folder and start the fit anew."
         ) from error
     return progress, facts["rng"], kernel
+
+
+# The evaluation is kept with the position: made anew it would differ by rounding, since the gauge is reset after it.
+def _state_arrays(state: KernelState) -> dict[str, Any]:
+    log_density, gradient, details = state.evaluation
+    return {
+        "position": state.position,
+        "log_density": log_density,
+        "gradient": gradient,
+        "state_coords": details.coords,
+        "log_likelihood": details.log_likelihood,
+        "energy": details.energy,
+    }
+
+
+def _state_of(saved: Mapping[str, Any]) -> KernelState:
+    details = PosteriorDetails(saved["state_coords"], float(saved["log_likelihood"]), float(saved["energy"]))
+    return KernelState(saved["position"], Evaluation(float(saved["log_density"]), saved["gradient"], details))
