@@ -308,7 +308,7 @@ class ProgressReporter:
             live.stop()
             return
         with self._lock:
-            line = self._line(self._clock()) if any(chain.stage for chain in self._chains.values()) else None
+            line = self._line(self._clock(), ended=True) if any(c.stage for c in self._chains.values()) else None
             self._chains = {}
         if line is not None:
             self._print(line)
@@ -327,8 +327,8 @@ class ProgressReporter:
         left = f"{_duration(elapsed / made_here * (total - done))} left" if made_here > 0 else "time left unknown"
         return done, total, left
 
-    def _line(self, now: float) -> str:
-        """Return the state of the fit in one line."""
+    def _line(self, now: float, ended: bool = False) -> str:
+        """Return the state of the fit in one line; at its end, how long it took."""
         chains = [chain for chain in self._chains.values() if chain.stage]
         first, last = min(chain.iteration for chain in chains), max(chain.iteration for chain in chains)
         where = f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
@@ -344,7 +344,7 @@ class ProgressReporter:
         n_divergent = sum(chain.n_divergent for chain in chains)
         if n_divergent:
             parts.append(f"{n_divergent} divergent")
-        parts.append(self._overall(now)[2])
+        parts.append(f"ended after {_duration(now - self._began)}" if ended else self._overall(now)[2])
         return "; ".join(parts)
 
     def _render(self) -> RenderableType:

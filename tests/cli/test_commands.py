@@ -129,7 +129,7 @@ def wait_for_rows(path, number: int, process: subprocess.Popen) -> None:
 def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(inputs, tmp_path):
     settings = ("--resolution", "8", "--chains", "2", "--no-anneal", "--modes", "3", "--iterations", "60")
     common = (sys.executable, "-m", "bayesflex", "fit", str(inputs / "start.cif"), str(inputs / "map.mrc"), *settings)
-    steps = ("--steps", "5000")  # so that there is time to interrupt
+    steps = ("--steps", "800")  # so that there is time to interrupt
     whole = [*common, *steps, "-o", str(tmp_path / "whole")]
     subprocess.run(whole, check=True, capture_output=True, timeout=300)
 

@@ -25,7 +25,7 @@ from bayesflex.rendering import render
 from bayesflex.sampling import Chain, correlations
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
-from bayesflex.units import b_factor_of_variance, thermal_energy
+from bayesflex.units import b_factor_of_variance
 from bayesflex.workflows.preparation import PreparedFit
 from bayesflex.workflows.results import FitResult
 
@@ -134,15 +134,9 @@ def make_trace(prepared: PreparedFit, chains: Sequence[Chain]) -> Trace:
 
 def full_posterior(prepared: PreparedFit, likelihood: Likelihood) -> Posterior:
     """Return the posterior of the coordinates at full resolution, every CA free."""
-    problem, config = prepared.problem, prepared.config
-    return Posterior(
-        likelihood.clone(),
-        [term.clone() for term in problem.terms],
-        Deformation("local", problem.start, np.zeros((0, *problem.start.shape))),
-        thermal_energy(config.temperature),
-        problem.start.mean(axis=0),
-        config.centre_sd,
-    )
+    problem = prepared.problem
+    free = Deformation("local", problem.start, np.zeros((0, *problem.start.shape)))
+    return problem.posterior(likelihood.clone(), [term.clone() for term in problem.terms], free)
 
 
 def relax(posterior: Posterior, coords: Array) -> Array:
@@ -250,7 +244,7 @@ def _summary(
         "n_gradients": n_gradients,
         # A thread's time per gradient: the chains run at the same time.
         "milliseconds_per_gradient": 1e3 * sampled.seconds * n_threads / max(n_gradients, 1),
-        "n_iterations": sum(stage.n_iterations for stage in prepared.stages) + config.iterations,
+        "n_iterations": sum(len(chain.records) for chain in sampled.chains),
         "n_atoms": prepared.inputs.structure.n_atoms,
         "n_ca": prepared.ca.n_atoms,
         "grid": list(density.shape_xyz),

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 N_RESIDUES = 200
 #: Resolution (Å) of the map and its noise in units of the clean map's standard deviation.
-RESOLUTION, NOISE = 6.0, 0.3
+RESOLUTION, NOISE = 5.0, 0.3
 #: What was made for the demo, so that the fit can be repeated by hand.
 INPUTS = "inputs"
 
@@ -58,7 +58,8 @@ def run_demo(out: Path, seed: int, reporter: Reporter | None = None) -> FitResul
 
     shown: Reporter = NullReporter() if reporter is None else reporter
     log = LogReporter(out / LOG_FILE)
-    config = FitConfig(resolution=RESOLUTION, seed=seed)
+    # More iterations than usual let every loop settle.
+    config = FitConfig(resolution=RESOLUTION, warmup_iterations=200, iterations=200, seed=seed)
     result = fit(closed, density, config, reference=opened, reporters=(shown, log))
     write_text(out / CONFIG_FILE, saved_config(result.config, result.inputs))
     write_result(result, out)
@@ -75,7 +76,7 @@ def run_demo(out: Path, seed: int, reporter: Reporter | None = None) -> FitResul
     text = as_table([(label, "".join(f"{cell:>8}" for cell in cells)) for label, *cells in rows])
     for listener in (shown, log):
         listener.message(text)
-        listener.message(f"Again by hand: bayesflex fit {start_path} {map_path} --resolution {RESOLUTION:g} -o again")
+        listener.message(f"Again by hand: bayesflex fit {start_path} {map_path} --config {out / CONFIG_FILE} -o again")
     return result
 
 

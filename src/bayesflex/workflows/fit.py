@@ -181,10 +181,10 @@ def _sample(
         chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
     finally:
         seconds = time.perf_counter() - began
+        reporter.finish()
         if folder is not None:
             seconds += folder.seconds_before()
             folder.stopped_after(seconds)
-        reporter.finish()
     return Sampled(chains, likelihoods[-1], seconds)
 
 

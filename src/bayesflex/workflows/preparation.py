@@ -215,8 +215,8 @@ def _described(
         ("model", structure.name),
         (
             "  holds",
-            f"{structure.n_atoms} atoms, {structure.n_residues} residues ({ca.n_atoms} with CA), "
-            f"{len(np.unique(structure.chain))} chains",
+            f"atoms: {structure.n_atoms}, residues: {structure.n_residues} ({ca.n_atoms} with CA), "
+            f"chains: {len(np.unique(structure.chain))}",
         ),
         ("map", density.name),
         ("  grid", _grid(density)),
