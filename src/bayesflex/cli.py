@@ -198,6 +198,20 @@ def info(
 
 
 @app.command()
+def get(
+    entries: Annotated[list[str], typer.Argument(metavar="ENTRY...", help="PDB or EMDB entries: 5ftm emd-3299.")],
+    *,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("."),
+    debug: Debug = False,
+) -> None:
+    """Download models from the PDB and maps from the EMDB."""
+    from bayesflex.workflows.get import get_entries
+
+    for path in get_entries(entries, out, lambda text: typer.echo(text, err=True)):
+        typer.echo(path)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")] = Path(
         "bayesflex-demo"
