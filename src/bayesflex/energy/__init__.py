@@ -28,7 +28,10 @@ TERMS: dict[str, Callable[[Structure, FitConfig], EnergyTerm | None]] = {
     "contacts": build_contacts,
 }
 
-__all__ = ["TERMS", "build_prior"]
+#: Terms that couple only beads along a chain, at most ``BONDED_REACH`` bonds apart: their Hessian is a band.
+CHAIN_TERMS = ("bonds", "angles", "dihedrals")
+
+__all__ = ["CHAIN_TERMS", "TERMS", "build_prior"]
 
 
 def build_prior(ca: Structure, config: FitConfig) -> tuple[EnergyTerm, ...]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numba import njit
 from numpy.random import Generator
-from scipy.linalg import solve_triangular
+from scipy.linalg import cholesky_banded, solve_triangular
 
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Array
@@ -148,6 +149,85 @@ class DenseMass:
     def velocity(self, momentum: Array, out: Array | None = None) -> Array:
         """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
         return np.dot(self.inverse_mass, momentum, out=out)
+
+    def kinetic(self, momentum: Array) -> float:
+        """Return ½ pᵀ M⁻¹ p, in nats."""
+        return _half_dot(momentum, self.velocity(momentum))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _banded_solve_kernel(factor, vector):  # type: ignore[no-untyped-def]
+    """Solve L Lᵀ x = vector in place; factor (n, bandwidth + 1) holds L[j + k, j] in row j, column k."""
+    n, width = factor.shape
+    for j in range(n):
+        value = vector[j] / factor[j, 0]
+        vector[j] = value
+        for k in range(1, min(width, n - j)):
+            vector[j + k] -= factor[j, k] * value
+    for j in range(n - 1, -1, -1):
+        value = vector[j]
+        for k in range(1, min(width, n - j)):
+            value -= factor[j, k] * vector[j + k]
+        vector[j] = value / factor[j, 0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _banded_product_kernel(factor, vector, out):  # type: ignore[no-untyped-def]
+    """Set out to L vector."""
+    n, width = factor.shape
+    out[:] = 0.0
+    for j in range(n):
+        for k in range(min(width, n - j)):
+            out[j + k] += factor[j, k] * vector[j]
+
+
+@dataclass(frozen=True, eq=False)
+class BandedMass:
+    """Momenta correlated along a chain: M is banded, and so is its factor.
+
+    Parameters
+    ----------
+    band
+        Lower band of M, shape (bandwidth + 1, n_dim): row k holds M[j + k, j] at column j (the form of LAPACK); what
+        lies beyond the matrix does not count.
+
+    Raises
+    ------
+    ConfigError
+        If the matrix is not positive definite.
+    """
+
+    band: Array
+    _factor: Array = field(init=False, repr=False)  # (n_dim, bandwidth + 1)
+
+    def __post_init__(self) -> None:
+        band = np.array(self.band, dtype=np.float64)
+        if band.ndim != 2 or band.size == 0:
+            raise ConfigError(f"band: expected the lower band of M, shape (bandwidth + 1, n_dim), got {band.shape}")
+        try:
+            factor = cholesky_banded(band, lower=True)
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise ConfigError(f"band: expected a positive definite matrix ({error}); add to its diagonal") from None
+        object.__setattr__(self, "band", band)
+        object.__setattr__(self, "_factor", np.ascontiguousarray(factor.T))
+
+    @property
+    def n_dim(self) -> int:
+        """Length of the momenta."""
+        return self.band.shape[1]
+
+    def draw(self, rng: Generator) -> Array:
+        """Return a new p ~ N(0, M), shape (n_dim,): p = L ξ."""
+        momentum = np.empty(self.n_dim)
+        _banded_product_kernel(self._factor, rng.standard_normal(self.n_dim), momentum)
+        return momentum
+
+    def velocity(self, momentum: Array, out: Array | None = None) -> Array:
+        """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
+        velocity = np.empty(self.n_dim) if out is None else out
+        velocity[:] = momentum
+        _banded_solve_kernel(self._factor, velocity)
+        return velocity
 
     def kinetic(self, momentum: Array) -> float:
         """Return ½ pᵀ M⁻¹ p, in nats."""

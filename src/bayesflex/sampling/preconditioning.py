@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from bayesflex.chain import BONDED_REACH
 from bayesflex.deformation import Deformation
+from bayesflex.energy import CHAIN_TERMS
+from bayesflex.errors import ConfigError
 from bayesflex.mcmc.adaptation import largest_eigenvalue
-from bayesflex.mcmc.masses import BlockMass, DenseMass, DiagonalMass, Mass
+from bayesflex.mcmc.masses import BandedMass, BlockMass, DenseMass, Mass
 from bayesflex.posterior import Posterior
+from bayesflex.protocols import EnergyTerm
+from bayesflex.steering import restored
 
 Array = NDArray[np.float64]
 
@@ -20,16 +27,26 @@ _MODE_SPEED = 1.0 / 16.0
 #: No mode counts as softer than this fraction of the stiffest direction: far from the answer some are unstable.
 _SOFTEST = 1e-5
 
+#: The curvature that the band does not hold, of contacts and density, counts at least this for each bead (nats/Å²).
+_LEAST_CURVATURE = 0.2
+
+#: Random vectors with which it is measured, and the displacement for the differences of gradients (Å).
+_N_PROBES, _PROBE = 24, 0.05
+
 #: Displacements for differences of the gradient: amplitudes and translations in Å, rotations in radians.
 _SHIFT, _TURN = 0.1, 1e-3
+
+#: Displacement for the differences of the chain's own terms, Å.
+_DIFFERENCE = 1e-4
 
 
 def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMass:
     """Return masses matched to the posterior's curvature at a position.
 
-    Local displacements have unit mass. The amplitudes' inverse mass is the inverse of the curvature along the modes,
-    measured by gradient differences, so that all modes move at one speed, faster than local displacements would
-    carry them; likewise for rotation and translation.
+    The mass of local displacements is the Hessian of the terms along the chain, a band, plus the diagonal of
+    what the rest curves by: bonds, much stiffer than all else, then do not hold up the other motions. The amplitudes'
+    inverse mass is the inverse of the curvature along the modes, measured by gradient differences, so that all modes
+    move at one speed, faster than local displacements would carry them; likewise for rotation and translation.
 
     Parameters
     ----------
@@ -46,11 +63,15 @@ def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMas
         If the gradient is not finite around the position.
     """
     deformation = posterior.deformation
-    stiffest = _stiffest_displacement(posterior, theta, rng) if deformation.has_displacements else None
     blocks: list[tuple[slice, Mass]] = []
+    stiffest = None
+    if deformation.has_displacements:
+        free = _over_coordinates(posterior, deformation.coordinates(theta))
+        chain_mass = _chain_mass(free, rng)
+        stiffest = largest_eigenvalue(free, np.zeros(chain_mass.n_dim), chain_mass, rng)
     for part in deformation.parts:
         if part == deformation.displacements:
-            blocks.append((part, DiagonalMass.uniform(part.stop - part.start)))
+            blocks.append((part, chain_mass))
             continue
         curvature = _curvature(posterior, theta, part, _TURN if part == deformation.rotation else _SHIFT)
         values, vectors = np.linalg.eigh(curvature)
@@ -64,28 +85,88 @@ def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMas
 
 
 def mass_arrays(mass: Mass) -> list[Array]:
-    """Return each block's defining array: the inverse mass of a dense block, the diagonal of a diagonal one."""
+    """Return each block's defining array: the inverse mass of a dense block, the band of a banded one."""
     if not isinstance(mass, BlockMass):
         raise TypeError(f"expected a mass made of blocks, got {type(mass).__name__}")
     arrays = []
     for _, block in mass.blocks:
-        if not isinstance(block, DenseMass | DiagonalMass):
+        if not isinstance(block, DenseMass | BandedMass):
             raise TypeError(f"no array defines a mass of type {type(block).__name__}")
-        arrays.append(block.inverse_mass if isinstance(block, DenseMass) else block.mass)
+        arrays.append(block.inverse_mass if isinstance(block, DenseMass) else block.band)
     return arrays
 
 
 def mass_of_arrays(deformation: Deformation, arrays: list[Array]) -> BlockMass:
     """Return the mass that :func:`mass_arrays` took apart."""
-    blocks = [DenseMass(array) if array.ndim == 2 else DiagonalMass(array) for array in arrays]
-    return BlockMass(list(zip(deformation.parts, blocks, strict=True)))
+    blocks = [
+        (part, BandedMass(array) if part == deformation.displacements else DenseMass(array))
+        for part, array in zip(deformation.parts, arrays, strict=True)
+    ]
+    return BlockMass(blocks)
 
 
-def _stiffest_displacement(posterior: Posterior, theta: Array, rng: Generator) -> float:
-    """Return the largest eigenvalue of minus the Hessian of the log density over the coordinates."""
-    coords = posterior.deformation.coordinates(theta)
-    free = posterior.with_deformation(Deformation("local", coords, np.zeros((0, *coords.shape))))
-    return largest_eigenvalue(free, np.zeros(coords.size), DiagonalMass.uniform(coords.size), rng)
+def _over_coordinates(posterior: Posterior, coords: Array) -> Posterior:
+    """Return the posterior as a function of displacements from these coordinates."""
+    return posterior.with_deformation(Deformation("local", coords, np.zeros((0, *coords.shape))))
+
+
+def _chain_mass(free: Posterior, rng: Generator) -> BandedMass:
+    """Return the mass of local displacements about the start of ``free``'s deformation."""
+    coords = free.deformation.start
+    along = [term for term in free.terms if term.name in CHAIN_TERMS]
+    # At a hot structure some dihedrals curve downwards; at the nearest one at rest none does.
+    band = _chain_hessian(along, restored(coords, along)) / free.thermal_energy
+    rest = Posterior(
+        free.likelihood,
+        [term for term in free.terms if term.name not in CHAIN_TERMS],
+        free.deformation,
+        free.thermal_energy,
+        free.centre,
+        free.centre_sd,
+    )
+    # Diagonal of the Hessian by random signs (Bekas, Kokiopoulou and Saad 2007), one value per bead.
+    curvature = np.zeros(coords.size)
+    for _ in range(_N_PROBES):
+        probe = rng.choice([-1.0, 1.0], coords.size)
+        ahead, behind = rest(_PROBE * probe), rest(-_PROBE * probe)
+        curvature += probe * (behind.gradient - ahead.gradient) / (2.0 * _PROBE * _N_PROBES)
+    per_bead = curvature.reshape(coords.shape).mean(axis=1)
+    diagonal = np.repeat(np.maximum(per_bead, _LEAST_CURVATURE), 3)
+    while True:
+        shifted = band.copy()
+        shifted[0] += diagonal
+        try:
+            return BandedMass(shifted)
+        except ConfigError:
+            diagonal *= 4.0
+
+
+def _chain_hessian(terms: Sequence[EnergyTerm], coords: Array) -> Array:
+    """Return the lower band of the Hessian of terms that couple beads at most ``BONDED_REACH`` bonds apart.
+
+    Beads further apart than twice the reach are displaced at once (Curtis, Powell and Reid 1974), so that the cost
+    does not grow with the chain. Shape (3 (reach + 1), 3 n): row k holds H[j + k, j] at column j.
+    """
+    n, period, width = len(coords), 2 * BONDED_REACH + 1, 3 * (BONDED_REACH + 1)
+    band = np.zeros((width, 3 * n))
+    for first in range(min(period, n)):
+        for axis in range(3):
+            shift = np.zeros_like(coords)
+            shift[first::period, axis] = _DIFFERENCE
+            change = _gradient(terms, coords + shift) - _gradient(terms, coords - shift)
+            change = (change / (2.0 * _DIFFERENCE)).ravel()
+            columns = 3 * np.arange(first, n, period) + axis
+            for row in range(width - axis):
+                inside = columns[columns + row < 3 * n]
+                band[row, inside] = change[inside + row]
+    return band
+
+
+def _gradient(terms: Sequence[EnergyTerm], coords: Array) -> Array:
+    gradient = np.zeros_like(coords)
+    for term in terms:
+        term.add_to(coords, gradient)
+    return gradient
 
 
 def _curvature(posterior: Posterior, theta: Array, part: slice, displacement: float) -> Array:
