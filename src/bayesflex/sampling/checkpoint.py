@@ -126,7 +126,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                 kernel = FrozenKernel(
                     saved["kernel_start"], saved["kernel_modes"], masses, facts["step_size"], _state_of(saved)
                 )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged archive fails in more ways than can be listed
         raise InputError(
             f"{path}: expected a checkpoint of bayesflex, got something else ({error}). "
             "Remove the output folder and start the fit anew."
