@@ -252,8 +252,8 @@ def _download(entry: Entry, partial: Path, say: Callable[[str], None]) -> None:
         except (http.client.HTTPException, ConnectionError):
             continue
     raise InputError(
-        f"{entry.name}: the connection to {entry.url} broke {ATTEMPTS} times; {_size(partial)} bytes are kept in {partial}"
-        ". Repeat the command to go on from there."
+        f"{entry.name}: the connection to {entry.url} broke {ATTEMPTS} times. Repeat the command to go on: "
+        f"{_size(partial)} bytes are kept in {partial}."
     )
 
 
