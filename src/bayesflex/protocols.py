@@ -23,7 +23,7 @@ class EnergyTerm(Protocol):
     name: str
 
     def energy_and_gradient(self, coords: Array) -> tuple[float, Array]:
-        """Return the energy (kcal/mol) and its gradient (kcal/mol/Å), shape (n_beads, 3), at coords (n_beads, 3) in Å."""
+        """Return the energy (kcal/mol) and its gradient (kcal/mol/Å), both at coords, shape (n_beads, 3), Å."""
         ...
 
     def add_to(self, coords: Array, gradient: Array) -> float:
@@ -31,7 +31,7 @@ class EnergyTerm(Protocol):
         ...
 
     def clone(self) -> EnergyTerm:
-        """Return a term that shares the constants and owns its workspaces (neighbour list), for use in another thread."""
+        """Return a term that shares the constants and owns its workspaces, for use in another thread."""
         ...
 
 

@@ -28,7 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{path}: cannot be written ({reason}); nothing was changed. Free some space or choose another folder with -o."
+            f"{path}: cannot be written ({reason}); nothing was changed. "
+            "Free some space or choose another folder with -o."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
