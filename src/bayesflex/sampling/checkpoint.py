@@ -108,7 +108,8 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
         If the file is not a checkpoint.
     """
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        # NumPy leaves a damaged archive open if it opened it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             facts = json.loads(str(saved["facts"]))
             progress = Progress(
                 saved["coords"],
