@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -255,6 +257,29 @@ def test_a_full_disk_while_a_fit_writes(run, inputs):
     assert str(inputs / "out") in message
     assert "No space left on device" in message
     assert not list((inputs / "out").glob(".writing-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
+def test_a_disk_that_fills_up_later_leaves_a_fit_that_goes_on(inputs):
+    arguments = ["fit", inputs / "model.cif", inputs / "map.mrc", "--resolution", 6, *SHORT, "-o"]
+    fit = [str(argument) for argument in arguments]
+    start = [sys.executable, "-m", "bayesflex"]
+    subprocess.run([*start, *fit, inputs / "whole"], check=True, capture_output=True, timeout=300)
+
+    limit = (inputs / "whole" / "fitted.mrc").stat().st_size - 1
+    code = f"import resource, bayesflex.cli; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    limited = [sys.executable, "-c", code + "bayesflex.cli.main()"]
+    done = subprocess.run([*limited, *fit, inputs / "out"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.rstrip("\n").split("\n")[-1]
+    assert last.startswith(f"Error: {inputs / 'out'}")
+    assert "File too large" in last
+    assert not list((inputs / "out").glob(".writing-*"))
+    assert not (inputs / "out" / "summary.json").exists()
+
+    subprocess.run([*start, *fit, inputs / "out", "--resume"], check=True, capture_output=True, timeout=300)
+    assert {path.name for path in (inputs / "out").iterdir()} == {path.name for path in (inputs / "whole").iterdir()}
 
 
 @pytest.mark.usefixtures("full_disk")

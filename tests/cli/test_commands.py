@@ -145,6 +145,23 @@ def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(inputs, tmp_path)
     assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_demo_finds_the_known_truth_and_has_nothing_to_warn_of(run, tmp_path, seed):
+    outcome = run("demo", "-o", tmp_path / "demo", "--seed", seed)
+    assert outcome.code == 0, outcome.err
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert set(FILES) <= names
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert summary["rmsd_to_reference"]["start"] > 6.0
+    assert summary["rmsd_to_reference"]["fitted"] < 1.0
+    assert summary["warnings"] == []
+    assert "Warning" not in outcome.out
+    line = next(line for line in outcome.out.splitlines() if line.startswith("opening of the hinge"))
+    _, fitted, truth = map(float, line.split()[-3:])
+    assert abs(fitted - truth) < 2.0
+
+
 def test_simulate_writes_a_map_that_the_model_overlays(run, files, tmp_path, structure):
     outcome = run("simulate", files / "model.cif", "-o", tmp_path / "new.mrc", "--resolution", 8, "--voxel", 2)
     assert outcome.code == 0, outcome.err
