@@ -199,7 +199,9 @@ def _tell(result: FitResult, say: Callable[[str], None]) -> None:
     summary = result.summary
 
     def change(name: str, digits: int, unit: str = "") -> str:
-        return f"{summary[name]['start']:.{digits}f} -> {summary[name]['fitted']:.{digits}f}{unit}"
+        # Adding zero turns a rounded -0 into 0.
+        before, after = (round(summary[name][when], digits) + 0.0 for when in ("start", "fitted"))
+        return f"{before:.{digits}f} -> {after:.{digits}f}{unit}"
 
     rows = [
         ("correlation, centred", change("cc_centred", 4)),
@@ -213,7 +215,10 @@ def _tell(result: FitResult, say: Callable[[str], None]) -> None:
     seconds = summary["seconds"]
     lowest = min(summary["acceptance_of_chains"])
     rows += [
-        ("chains used", f"{', '.join(map(str, result.chains_used))} of {result.trace.n_chains}"),
+        (
+            "chains used",
+            f"{len(result.chains_used)} of {result.trace.n_chains} (numbers {', '.join(map(str, result.chains_used))})",
+        ),
         (
             "acceptance",
             f"{summary['acceptance']:.2f}, lowest chain {lowest:.2f}; {summary['n_divergent']} divergent",

@@ -193,8 +193,8 @@ def _grid(density: DensityMap) -> str:
 
 
 def _triple(values: Array) -> str:
-    x, y, z = values.tolist()
-    return f"{x:.4g}" if x == y == z else f"({x:.4g}, {y:.4g}, {z:.4g})"
+    shown = [f"{value:.4g}" for value in values.tolist()]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
 
 
 def _fixed_beads(inputs: Inputs, config: FitConfig) -> tuple[Array, Array] | None:
