@@ -55,6 +55,19 @@ def test_links_between_pages_lead_somewhere(page):
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links: letters, digits and hyphens, in lower case."""
+    headings = re.findall(r"^#+ (.*)$", CODE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower())) for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_to_one(page):
+    prose = CODE.sub("", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)#:]*)#([^)]*)\)", prose)
+    assert not [(file, name) for file, name in links if name not in anchors(page.parent / file if file else page)]
+
+
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"^  - (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
