@@ -212,6 +212,73 @@ def get(
 
 
 @app.command()
+def compare(
+    model: Model,
+    map_file: Annotated[Path, typer.Argument(metavar="MAP", help="Density map: MRC or CCP4, also gzipped.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")],
+    resolution: Annotated[float, typer.Option("--resolution", help="Resolution of the map, Å.")],
+    *,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Independent runs of each approach.")] = 10,
+    iterations: Annotated[int, typer.Option("--iterations", min=2, help="Iterations of each run.")] = 100,
+    adapting: Annotated[
+        int | None,
+        typer.Option("--adapting", min=1, help="Iterations of these in which the step adapts; by default a quarter."),
+    ] = None,
+    modes: Annotated[str, typer.Option("--modes", help="Normal modes: a range (7-10) or a list (7,9,12).")] = "7-10",
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A known answer: RMSDs to it are reported.")
+    ] = None,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Run combined from the reference too: the error of the density's model.")
+    ] = False,
+    approaches: Annotated[
+        str, typer.Option("--approaches", help="Which to run, with commas between them.")
+    ] = "local,global,combined",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option("--domain", help="Residues to report by themselves (N=1-189); the first is coloured. Repeatable."),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="gaussian (the paper's), or marginal for a second table with it.")
+    ] = "gaussian",
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", help="Standard deviation of a bead, Å; by default from the resolution.")
+    ] = None,
+    noise_sd: Annotated[
+        float, typer.Option("--noise-sd", help="Noise of the gaussian likelihood, in units of a bead's peak.")
+    ] = 0.3,
+    seed: Seed = 1,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads to use; 0 for all cores.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Compare local, global and combined fitting as the paper does."""
+    from bayesflex.config import load_config
+    from bayesflex.workflows.compare import ComparePlan, run_compare
+    from bayesflex.workflows.comparison_results import parse_domain
+
+    settings = {
+        "resolution": resolution,
+        "modes": modes,
+        "likelihood": likelihood,
+        "sigma": sigma,
+        "noise_sd": noise_sd,
+        "seed": seed,
+        "threads": threads,
+    }
+    plan = ComparePlan(
+        approaches=tuple(name.strip() for name in approaches.split(",")),
+        runs=runs,
+        iterations=iterations,
+        adapting=adapting,
+        floor=floor,
+        domains=tuple(parse_domain(text) for text in domain or ()),
+    )
+    resolved = load_config(None, {name: value for name, value in settings.items() if value is not None})
+    run_compare(model, map_file, out, resolved, plan, reference=reference, reporter=_progress())
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")] = Path(
         "bayesflex-demo"

@@ -1,0 +1,1 @@
+"""Experiments of the paper that this program grew from, redone."""
