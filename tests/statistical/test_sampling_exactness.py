@@ -148,8 +148,15 @@ def case(start):
     return likelihood, term, precision, np.linalg.solve(precision, pulled)
 
 
-@pytest.mark.parametrize("rigid", [False, True])
-@pytest.mark.parametrize("approach", ["local", "combined"])
+@pytest.mark.parametrize(
+    ("approach", "rigid"),
+    [
+        ("local", False),
+        pytest.param("local", True, marks=pytest.mark.slow),
+        ("combined", False),
+        pytest.param("combined", True, marks=pytest.mark.slow),
+    ],
+)
 def test_coordinates_have_their_posterior_whatever_else_moves(approach, rigid, start, modes, case):
     """Modes in ``combined`` and a rigid motion describe what x can do as well: r is distributed as in ``local``.
 

@@ -1,0 +1,201 @@
+"""Calibration: answers drawn from the prior and fitted from their noisy maps lie where the posterior says.
+
+Simulation-based calibration after Talts et al. (2018), arXiv:1804.06788: the rank of the true value of a quantity
+among its posterior draws is uniform. The prior is a harmonic chain of beads, which can be drawn from exactly; map,
+noise, likelihoods, masses and chains are those of a fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from mcmc_statistics import z_limit
+from scipy import stats
+
+from bayesflex.beads import ca_beads
+from bayesflex.config import FitConfig
+from bayesflex.density_map import DensityMap
+from bayesflex.likelihood import GaussianLikelihood
+from bayesflex.map_target import MapTarget, make_target
+from bayesflex.noise import add_noise
+from bayesflex.normal_modes import NormalModes, rigid_motions
+from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.rendering import render
+from bayesflex.reporters import NullReporter
+from bayesflex.sampling import Problem, plan_stages, run_chains
+from bayesflex.structure import Structure
+from bayesflex.units import thermal_energy
+
+N, SIGMA, CENTRE_SD, BOND_SD = 8, 2.0, 1.0, 1.0
+VOXEL, N_VOXELS = 2.0, 28
+RESOLUTION = SIGMA / 0.225
+N_TRUTHS, N_DRAWS, THIN = 150, 120, 3
+NAMES = ("x", "y", "z", "end-to-end", "amplitude 7", "amplitude 8", "amplitude 9")
+
+
+@dataclass(frozen=True, eq=False)
+class Springs:
+    """Energy k_B T Σ |b_i - b⁰_i|² / (2 s²) of the vectors b between neighbours along the chain."""
+
+    bonds: np.ndarray
+    name: str = "bonds"
+
+    def clone(self):
+        return self
+
+    def energy_and_gradient(self, coords):
+        gradient = np.zeros_like(coords)
+        return self.add_to(coords, gradient), gradient
+
+    def add_to(self, coords, gradient):
+        stretch = np.diff(coords, axis=0) - self.bonds
+        stiffness = thermal_energy(300.0) / BOND_SD**2
+        gradient[1:] += stiffness * stretch
+        gradient[:-1] -= stiffness * stretch
+        return 0.5 * stiffness * float(np.sum(stretch**2))
+
+
+def make_start():
+    """A compact chain with steps of 3.8 Å."""
+    turn = 1.745 * np.arange(N)
+    coords = np.column_stack([2.3 * np.cos(turn), 2.3 * np.sin(turn), 1.5 * np.arange(N)])
+    return coords - coords.mean(axis=0)
+
+
+START = make_start()
+MODES = np.linalg.svd(np.concatenate([rigid_motions(START).reshape(6, -1), np.zeros((3, 3 * N))]))[2][6:9]
+
+
+CA = Structure(
+    coords=START,
+    element=np.full(N, "C"),
+    atom_name=np.full(N, "CA"),
+    residue_name=np.full(N, "ALA"),
+    residue_number=np.arange(1, N + 1),
+    insertion_code=np.full(N, "", dtype="U1"),
+    chain=np.full(N, "A"),
+    occupancy=np.ones(N),
+    b_factor=np.zeros(N),
+    is_hetero=np.zeros(N, dtype=bool),
+    name="beads",
+)
+
+
+def draw_from_prior(rng):
+    bonds = np.diff(START, axis=0) + rng.normal(scale=BOND_SD, size=(N - 1, 3))
+    coords = np.concatenate([np.zeros((1, 3)), np.cumsum(bonds, axis=0)])
+    return coords - coords.mean(axis=0) + rng.normal(scale=CENTRE_SD, size=3)
+
+
+def draw_map(coords):
+    origin = np.full(3, -0.5 * VOXEL * (N_VOXELS - 1))
+    values = render(coords, np.ones(N), SIGMA, (N_VOXELS,) * 3, np.full(3, VOXEL), origin, window=6.0)
+    return DensityMap(values, np.full(3, VOXEL), origin)
+
+
+def summaries(coords):
+    """Quantities of structures (..., n, 3), shape (..., n_quantities)."""
+    shift = (coords - START).reshape(*coords.shape[:-2], 3 * N)
+    ends = np.linalg.norm(coords[..., -1, :] - coords[..., 0, :], axis=-1)
+    return np.concatenate([coords.mean(axis=-2), ends[..., None], shift @ MODES.T], axis=-1)
+
+
+def posterior_draws(target, config, likelihood):
+    """Thinned draws, shape (n, n_beads, 3), of a chain that starts at the prior's mode."""
+    modes = NormalModes(MODES.reshape(3, N, 3), np.ones(3), np.arange(7, 10), np.ones(3), 10.0)
+    problem = Problem(CA, config, target, ca_beads(CA), (Springs(np.diff(START, axis=0)),), modes)
+    (chain,) = run_chains(problem, plan_stages(config, START), [likelihood], NullReporter())
+    return np.array(chain.draws.coords, dtype=np.float64)[THIN - 1 :: THIN]
+
+
+def settings(seed, **changes):
+    return FitConfig(
+        resolution=RESOLUTION,
+        sigma=SIGMA,
+        modes=(7, 8, 9),
+        chains=1,
+        threads=1,
+        seed=seed,
+        iterations=N_DRAWS,
+        warmup_iterations=50,
+        anneal=False,
+        recompute_modes=False,
+        steps=8,
+        centre_sd=CENTRE_SD,
+        **changes,
+    )
+
+
+def ranks(make_fit):
+    """Rank of each quantity's true value among its draws, shape (n_truths, n_quantities), and the number of draws."""
+    found = []
+    for seed in range(N_TRUTHS):
+        rng = np.random.default_rng([20211, seed])
+        truth = draw_from_prior(rng)
+        draws = summaries(posterior_draws(*make_fit(rng, draw_map(truth), seed)))
+        found.append(np.sum(draws < summaries(truth), axis=0))
+    return np.array(found), N_DRAWS // THIN
+
+
+def known_noise(rng, density, seed):
+    """White noise of known level at each voxel, and the paper's likelihood of it."""
+    noise_sd = 0.5 * (2.0 * np.pi * SIGMA**2) ** -1.5
+    noisy = density.values + rng.normal(scale=noise_sd, size=density.values.shape)
+    region = np.ones(noisy.shape, dtype=bool)
+    target = MapTarget(noisy, density.voxel_size, density.origin, region, SIGMA)
+    overlap = target.overlap(np.ones(N), Spectrum(), False, "pairs")
+    return target, settings(seed, likelihood="gaussian"), GaussianLikelihood(overlap, 1.0, noise_sd)
+
+
+def coverage(found, n_draws, level=0.9):
+    """Share of the central intervals of this level that hold the truth, by quantity."""
+    tail = 0.5 * (1.0 - level) * (n_draws + 1)
+    # A rank on the edge counts in part, so that uniform ranks give the level itself.
+    inside = np.clip(found + 1.0 - tail, 0.0, 1.0) * np.clip(n_draws + 1.0 - found - tail, 0.0, 1.0)
+    return inside.mean(axis=0)
+
+
+@pytest.mark.slow
+def test_ranks_of_the_truth_are_uniform_and_intervals_cover_it():
+    found, n_draws = ranks(known_noise)
+    n_bins = 8
+    bins = (found * n_bins) // (n_draws + 1)
+    scores = []
+    for column in range(len(NAMES)):
+        counts = np.bincount(bins[:, column], minlength=n_bins)
+        edges = np.bincount((np.arange(n_draws + 1) * n_bins) // (n_draws + 1), minlength=n_bins) / (n_draws + 1)
+        scores.append(stats.norm.isf(stats.chisquare(counts, edges * N_TRUTHS).pvalue))
+        # Ranks too low or high: a bias.
+        mean, variance = 0.5 * n_draws, ((n_draws + 1) ** 2 - 1) / 12.0
+        scores.append((found[:, column].mean() - mean) / np.sqrt(variance / N_TRUTHS))
+        # Ranks too near the ends or the middle: intervals too narrow or wide.
+        uniform = (np.arange(n_draws + 1) - mean) ** 2
+        scores.append(((found[:, column] - mean) ** 2).mean() - uniform.mean())
+        scores[-1] /= uniform.std() / np.sqrt(N_TRUTHS)
+    assert np.abs(scores).max() < z_limit(len(scores)), np.round(scores, 2)
+    covered = coverage(found, n_draws)
+    error = np.sqrt(0.9 * 0.1 / N_TRUTHS)
+    assert np.abs(covered - 0.9).max() < z_limit(len(NAMES)) * error, dict(zip(NAMES, covered, strict=True))
+
+
+def unknown_noise(rng, density, seed, noise=1.0):
+    """Noise in the band of the map, scale, offset and level unknown, and the default likelihood."""
+    noisy = add_noise(rng, density, noise, resolution=RESOLUTION)
+    noisy = noisy.with_values(3.0 * noisy.values + 0.01)
+    config = settings(seed)
+    target = make_target(noisy, START, config, SIGMA)
+    return target, config, target.likelihood(config, ca_beads(CA), RESOLUTION, START)
+
+
+@pytest.mark.slow
+def test_intervals_of_the_marginal_likelihood_cover_the_truth():
+    """Scale, offset and level of the noise unknown: the intervals are honest, not exact.
+
+    Band-limited noise keeps about two thirds of its power behind the smooth low-pass of the likelihood, whose count of
+    observations is that of a sharp one, so that the intervals are somewhat narrow.
+    """
+    found, n_draws = ranks(unknown_noise)
+    covered = coverage(found, n_draws)
+    assert 0.80 < covered.mean() < 0.97, dict(zip(NAMES, covered, strict=True))
