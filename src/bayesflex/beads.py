@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bayesflex.chain import bonded_to_next
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood
+from bayesflex.scattering import atomic_numbers
 from bayesflex.structure import Structure
 
 Array = NDArray[np.float64]
@@ -27,8 +28,8 @@ _BACKBONE = ("N", "CA", "C", "O", "OXT")
 #: Three CA are in line where |v| is below this fraction of |u|: at 0.1, an angle above 169°.
 _IN_LINE = 0.1
 
-# Scattering power of an atom relative to the others: its atomic number.
-_ATOMIC_NUMBER = {"C": 6.0, "N": 7.0, "O": 8.0, "S": 16.0, "P": 15.0, "SE": 34.0}
+#: Scattering power of an atom whose element the file does not tell: carbon's.
+_UNKNOWN_ELEMENT = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
     of_residue = _ca_of_atoms(structure, ca)
     atoms = np.flatnonzero((of_residue >= 0) & ~np.isin(structure.element, ["H", "D"]))
     coords = structure.coords[atoms]
-    weight = np.array([_ATOMIC_NUMBER.get(element, 6.0) for element in structure.element[atoms]])
+    weight = atomic_numbers(structure.element[atoms])
+    weight[weight == 0.0] = _UNKNOWN_ELEMENT
     # Two slots for each residue, the second one for its side chain; only slots with atoms become beads.
     slot = 2 * of_residue[atoms]
     if split:

@@ -117,6 +117,12 @@ def check_elements(structure: Structure) -> None:
             )
 
 
+def atomic_numbers(elements: NDArray[np.str_]) -> Array:
+    """Return the atomic number of each element symbol, 0 for an unknown one, shape (n_atoms,)."""
+    symbols, index = np.unique(elements, return_inverse=True)
+    return np.array([gemmi.Element(str(symbol)).atomic_number for symbol in symbols], dtype=np.float64)[index]
+
+
 def _check_atoms(structure: Structure, b_factors: Array) -> None:
     """Raise InputError unless all that is drawn is finite."""
     for label, column in (

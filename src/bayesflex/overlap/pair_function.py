@@ -19,7 +19,7 @@ from bayesflex.overlap.spectrum import Spectrum
 Array = NDArray[np.float64]
 
 #: K is cut where it has fallen, and stays, below this fraction of K(0).
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 
 _N_INTERVALS = 1024
 _N_NODES = 600

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import gemmi
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -14,7 +13,7 @@ from bayesflex.density_map import DensityMap
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.noise import SPECTRA, add_noise
 from bayesflex.rendering import render
-from bayesflex.scattering import check_elements, scattering_map
+from bayesflex.scattering import atomic_numbers, check_elements, scattering_map
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
 
@@ -180,6 +179,4 @@ def _weights(drawn: Structure, atoms: str) -> Array:
     if atoms == "ca":
         return np.ones(drawn.n_atoms)
     check_elements(drawn)
-    symbols, index = np.unique(drawn.element, return_inverse=True)
-    numbers = np.array([gemmi.Element(str(symbol)).atomic_number for symbol in symbols], dtype=np.float64)
-    return numbers[index] * drawn.occupancy
+    return atomic_numbers(drawn.element) * drawn.occupancy
