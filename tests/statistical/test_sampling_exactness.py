@@ -201,6 +201,7 @@ class Weighted:
         return float(np.interp(level, self._below, self._values))
 
 
+@pytest.mark.slow
 def test_modes_and_rigid_motion_have_their_posterior(start, modes):
     """Beads drawn to places m_n: those of the first three to a triangle like the start's, the others to one point.
 
