@@ -63,48 +63,48 @@ class Deformation:
     def _centre(self) -> Array:
         return np.asarray(self.start.mean(axis=0))
 
-    @property
+    @cached_property
     def _flat_modes(self) -> Array:
         return self.modes.reshape(len(self.modes), -1)  # (n_modes, 3 n)
 
-    @property
+    @cached_property
     def n_modes(self) -> int:
         """Number of amplitudes among the unknowns."""
         return len(self.modes) if APPROACHES[self.approach][0] else 0
 
-    @property
+    @cached_property
     def amplitudes(self) -> slice:
         """Place of q in the flat vector."""
         return slice(0, self.n_modes)
 
-    @property
+    @cached_property
     def displacements(self) -> slice:
         """Place of x in the flat vector, flattened from (n, 3)."""
-        return slice(self.n_modes, self.n_modes + (self.start.size if APPROACHES[self.approach][1] else 0))
+        return slice(self.n_modes, self.n_modes + (self.start.size if self.has_displacements else 0))
 
-    @property
+    @cached_property
     def rotation(self) -> slice:
         """Place of omega in the flat vector."""
         end = self.displacements.stop
         return slice(end, end + (3 if self.rigid else 0))
 
-    @property
+    @cached_property
     def translation(self) -> slice:
         """Place of t in the flat vector."""
         end = self.rotation.stop
         return slice(end, end + (3 if self.rigid else 0))
 
-    @property
+    @cached_property
     def n_dim(self) -> int:
         """Length of the flat vector."""
         return self.translation.stop
 
-    @property
+    @cached_property
     def has_displacements(self) -> bool:
         """Whether x is among the unknowns."""
         return APPROACHES[self.approach][1]
 
-    @property
+    @cached_property
     def parts(self) -> tuple[slice, ...]:
         """Places of the unknowns that there are, in the order q, x, omega, t."""
         every = (self.amplitudes, self.displacements, self.rotation, self.translation)
@@ -115,7 +115,7 @@ class Deformation:
         coords = self.start
         if self.n_modes:
             coords = coords + (theta[self.amplitudes] @ self._flat_modes).reshape(coords.shape)
-        if self.displacements.stop > self.displacements.start:
+        if self.has_displacements:
             coords = coords + theta[self.displacements].reshape(coords.shape)
         return coords
 
@@ -157,7 +157,7 @@ class Deformation:
             gradient = gradient @ rotation_of_vector(omega)  # rows of Rᵀg
         if self.n_modes:
             out[self.amplitudes] = self._flat_modes @ gradient.ravel()
-        if self.displacements.stop > self.displacements.start:
+        if self.has_displacements:
             out[self.displacements] = gradient.ravel()
         return out
 

@@ -6,6 +6,7 @@ Points are rows, so that a rotation R and a translation t move them as
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -103,13 +104,18 @@ def rotation_of_vector(omega: ArrayLike) -> Array:
     Rodrigues' formula R = I + a K + b K², K the cross product with omega, a = sin θ / θ and
     b = (1 - cos θ) / θ² = (sin(θ/2) / (θ/2))² / 2, which is accurate to rounding down to θ = 0.
     """
-    x, y, z = np.asarray(omega, dtype=np.float64)
-    theta = np.sqrt(x * x + y * y + z * z)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    # numpy's sinc(t) is sin(pi t) / (pi t).
-    a = np.sinc(theta / np.pi)
-    b = 0.5 * np.sinc(theta / (2.0 * np.pi)) ** 2
-    return np.asarray(np.eye(3) + a * cross + b * cross @ cross)
+    x, y, z = (float(component) for component in np.asarray(omega, dtype=np.float64))
+    half = 0.5 * math.sqrt(x * x + y * y + z * z)
+    # sin(t) / t is 1 to rounding below 1e-8.
+    a, root = (math.sin(t) / t if t > 1e-8 else 1.0 for t in (2.0 * half, half))
+    b = 0.5 * root * root
+    return np.array(
+        [
+            [1.0 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y],
+            [b * x * y + a * z, 1.0 - b * (x * x + z * z), b * y * z - a * x],
+            [b * x * z - a * y, b * y * z + a * x, 1.0 - b * (x * x + y * y)],
+        ]
+    )
 
 
 def rotation_between(start: Array, end: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,12 @@ class MapTarget:
     def region_volume(self) -> float:
         """Volume of the region, Å³."""
         return float(np.count_nonzero(self.region)) * float(np.prod(self.voxel_size))
+
+    @cached_property
+    def region_moments(self) -> tuple[int, float, float]:
+        """Number of voxels in the region, and the sums over it of the map and of its square."""
+        values = self.values[self.region]
+        return len(values), float(values.sum()), float(np.vdot(values, values))
 
     def overlap(self, weights: Array, spectrum: Spectrum, centred: bool, evaluation: str) -> Overlap:
         """Return the overlap of beads with the map.

@@ -87,7 +87,7 @@ class GridOverlap:
         rho = self._rendered
         rho[box] = 0.0 if self._background is None else self._background
         _render_kernel(self._relative, self._weights, self._sigma, WINDOW * self._sigma, self._voxel, rho)
-        cross, power, total = _sums_kernel(self._map[box], rho[box], self._region[box])
+        cross, power, total = region_sums(self._map[box], rho[box], self._region[box])
         self._mean = total / self._n_voxels if self._centred else 0.0
         return OverlapValues(cross, power - self._mean * total)
 
@@ -122,8 +122,8 @@ class GridOverlap:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _sums_kernel(values, rho, region):  # type: ignore[no-untyped-def]
-    """Return the sums over the region of values · rho, rho² and rho; each shape (nz, ny, nx), values masked."""
+def region_sums(values, rho, region):  # type: ignore[no-untyped-def]
+    """Return the sums over the region of values · rho, rho² and rho; all of shape (nz, ny, nx)."""
     cross = power = total = 0.0
     for z in range(rho.shape[0]):
         for y in range(rho.shape[1]):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bayesflex.beads import BeadModel
 from bayesflex.geometry import rmsd, superimpose
 from bayesflex.map_target import MapTarget
+from bayesflex.overlap.grid import region_sums
 from bayesflex.posterior import PosteriorDetails
 from bayesflex.protocols import Evaluation, KernelInfo
 from bayesflex.sampling.problem import Problem
@@ -30,20 +31,13 @@ def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str
         CA positions, shape (n_ca, 3), Å.
     """
     density = target.simulated(beads.place(coords), beads.weights)
-    simulated, measured = density[target.region], target.values[target.region]
-    mean, map_mean = float(simulated.mean()), float(measured.mean())
-    # One set of sums for both: the centred ones follow from the means.
-    cross, square, map_square = (float(np.vdot(a, b)) for a, b in _pairs(simulated, measured))
-    n = len(simulated)
-    centred = (square - n * mean**2) * (map_square - n * map_mean**2)
+    cross, square, total = region_sums(target.values, density, target.region)
+    n, map_total, map_square = target.region_moments
+    centred = (square - total**2 / n) * (map_square - map_total**2 / n)
     return {
         "cc_uncentred": cross / math.sqrt(square * map_square) if square > 0.0 else 0.0,
-        "cc_centred": (cross - n * mean * map_mean) / math.sqrt(centred) if centred > 0.0 else 0.0,
+        "cc_centred": (cross - total * map_total / n) / math.sqrt(centred) if centred > 0.0 else 0.0,
     }
-
-
-def _pairs(a: Array, b: Array) -> tuple[tuple[Array, Array], ...]:
-    return (a, b), (a, a), (b, b)
 
 
 def mode_amplitudes(problem: Problem, coords: Array) -> Array:
