@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
@@ -192,8 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ),
             "samplers": lambda: run_samplers(given.out / "samplers", SamplerPlan(seed=given.seed)),
         }
-        for name in given.parts:
-            parts[name]()
+        # Modes and minimisation too: their last bits must not depend on the number of cores.
+        with threadpool_limits(1):
+            for name in given.parts:
+                parts[name]()
     except BayesflexError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES, Deformation
@@ -237,7 +238,9 @@ def amplitude_cost(problem: Problem, likelihood: Likelihood) -> AmplitudeCost:
 
 def _prepare(inputs: Inputs, settings: FitConfig, plan: ComparePlan, say: Callable[[str], None]) -> PreparedFit:
     """Check the inputs and make them into what all approaches share."""
-    prepared = prepare(inputs, replace(plan.config(settings), deformation="combined"), say)
+    # As in the runs: the last bits of the modes must not depend on the cores that a library finds.
+    with threadpool_limits(1):
+        prepared = prepare(inputs, replace(plan.config(settings), deformation="combined"), say)
     if plan.floor:
         _answer(prepared)
     return prepared
@@ -254,7 +257,9 @@ def _run_all(prepared: PreparedFit, plan: ComparePlan, reporter: Reporter, descr
     for name, variant in problems.items():
         reporter.message(f"{name}: {plan.runs} runs of {plan.iterations} iterations")
         approaches.append(_run(name, variant, likelihood, plan.n_adapting, reporter))
-    comparison = Comparison(prepared, tuple(approaches), plan.domains, amplitude_cost(problem, likelihood), described)
+    with threadpool_limits(1):
+        cost = amplitude_cost(problem, likelihood)
+    comparison = Comparison(prepared, tuple(approaches), plan.domains, cost, described)
     reporter.message(outcome(comparison))
     return comparison
 

@@ -36,6 +36,7 @@ from bayesflex.plots import PLOTS, save_figure
 from bayesflex.plots.comparison import plot_compared, plot_compared_amplitudes
 from bayesflex.plots.structure import plot_structures
 from bayesflex.protocols import Record
+from bayesflex.sampling import correlations
 from bayesflex.sampling.adapting import SAMPLING
 from bayesflex.structure import Structure
 from bayesflex.workflows.preparation import PreparedFit
@@ -202,7 +203,9 @@ class Comparison:
             "seconds": runs.seconds,
             "cpu_seconds": runs.cpu_seconds,
         }
-        if self.prepared.problem.reference is not None:
+        problem = self.prepared.problem
+        summary["average"] = correlations(problem.target, problem.beads, runs.averaged)
+        if problem.reference is not None:
             summary["rmsd_of_average"] = self._distances(runs.averaged)
         return summary
 
