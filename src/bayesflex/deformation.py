@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 #: Which unknowns each approach has: mode amplitudes, local displacements.
 APPROACHES = {"local": (False, True), "global": (True, False), "combined": (True, True)}
 
+#: Standard deviations (Å, radians) of rigid motions that local displacements could make as well.
+_REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION = 3.0, 0.15
+
 
 @dataclass(frozen=True, eq=False)
 class Deformation:
@@ -41,9 +44,10 @@ class Deformation:
         A, orthonormal rows, shape (n_modes, n, 3); no rows in "local".
     rigid
         Whether there are a rotation and a translation.
-    translation_sd
-        Standard deviation of the Gaussian on t, Å: it keeps a redundant translation from drifting and, x being
-        free, leaves the posterior of r untouched.
+    translation_sd, rotation_sd
+        Standard deviations of the Gaussian on t, Å, and of the one that multiplies the Haar density of omega, in
+        radians; None for no such factor. Where x is free, rotation and translation are redundant: any density of
+        theirs leaves the posterior of r untouched, and a narrow one keeps them from drifting (see :meth:`tethered`).
     """
 
     approach: str
@@ -51,6 +55,7 @@ class Deformation:
     modes: Array
     rigid: bool = False
     translation_sd: float = 30.0
+    rotation_sd: float | None = None
 
     def __post_init__(self) -> None:
         if self.approach not in APPROACHES:
@@ -58,6 +63,16 @@ class Deformation:
         n = len(self.start)
         if self.modes.shape[1:] != (n, 3):
             raise ConfigError(f"deformation: modes of shape {self.modes.shape} do not belong to {n} atoms")
+
+    @classmethod
+    def tethered(cls, approach: str, start: Array, modes: Array, rigid: bool) -> Deformation:
+        """Return a deformation for sampling: redundant rotations and translations stay near zero.
+
+        A rotation far from zero gives a chain a lever that its masses do not know of.
+        """
+        if rigid and APPROACHES[approach][1]:
+            return cls(approach, start, modes, rigid, _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION)
+        return cls(approach, start, modes, rigid)
 
     @cached_property
     def _centre(self) -> Array:
@@ -152,7 +167,7 @@ class Deformation:
             moment = (coords - (self._centre + shift)).T @ gradient  # (3, 3)
             # Sum of cross products: the antisymmetric part.
             torque = np.array([moment[1, 2] - moment[2, 1], moment[2, 0] - moment[0, 2], moment[0, 1] - moment[1, 0]])
-            out[self.rotation] = left_jacobian(omega).T @ torque + _haar(omega)[1]
+            out[self.rotation] = left_jacobian(omega).T @ torque + self._log_density_of_rotation(omega)[1]
             out[self.translation] = gradient.sum(axis=0) - shift / self.translation_sd**2
             gradient = gradient @ rotation_of_vector(omega)  # rows of Rᵀg
         if self.n_modes:
@@ -166,7 +181,16 @@ class Deformation:
         if not self.rigid:
             return 0.0
         shift = theta[self.translation]
-        return _haar(theta[self.rotation])[0] - 0.5 * float(shift @ shift) / self.translation_sd**2
+        rotation = self._log_density_of_rotation(theta[self.rotation])[0]
+        return rotation - 0.5 * float(shift @ shift) / self.translation_sd**2
+
+    def _log_density_of_rotation(self, omega: Array) -> tuple[float, Array]:
+        """Return log p(omega) and its gradient."""
+        value, gradient = _haar(omega)
+        if self.rotation_sd is None:
+            return value, gradient
+        precision = 1.0 / self.rotation_sd**2
+        return value - 0.5 * precision * float(omega @ omega), gradient - precision * omega
 
     def reset_gauge(self, theta: Array) -> Array:
         """Return the vector with the same coordinates in which x has no part along the modes.

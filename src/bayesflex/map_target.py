@@ -26,7 +26,7 @@ from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
 from bayesflex.overlap.pairs import PairOverlap
-from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
 from bayesflex.units import sigma_of_resolution
@@ -151,8 +151,12 @@ class MapTarget:
         return inner_product(a, b, self.voxel_size, math.hypot(self.sigma, spectrum.blur), spectrum)
 
     def observations(self, resolution: float, copies: int) -> float:
-        """Return nu, the number of independent observations in the region at a resolution (Å)."""
-        return independent_observations(self.region_volume, resolution, copies)
+        """Return nu, the number of independent observations in the region that the low-pass to a resolution (Å) leaves.
+
+        The smooth low-pass weighs down the outer part of the band: of noise that fills the band, ``BAND_SHARE`` is
+        left, and so many observations count.
+        """
+        return BAND_SHARE * independent_observations(self.region_volume, resolution, copies)
 
     def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
         """Return the likelihood of a stage.
@@ -185,8 +189,10 @@ class MapTarget:
         # A blurred stage has its band from the blur; the last one is limited to the map's resolution.
         spectrum = Spectrum(config.resolution, blur)
         overlap = self.overlap(beads.weights, spectrum, True, evaluation)
-        # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.
-        observations = self.observations(config.resolution, config.copies) * config.resolution / resolution
+        observations = self.observations(config.resolution, config.copies)
+        if resolution > config.resolution:
+            # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.
+            observations *= config.resolution / resolution / BAND_SHARE
         return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
 
     def simulated(self, positions: Array, weights: Array) -> Array:

@@ -34,3 +34,14 @@ def test_pull_back(approach, rigid, turn, rng):
     gradient = deformation.pull_back(theta, coords, np.cos(coords - answer))
     # A rotation of 1 rad moves atoms by tens of Å: short steps.
     check_gradient(log_density, theta, gradient, rng, step=2e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("approach", ["local", "combined"])
+def test_a_tether_has_its_gradient(approach, rng):
+    start = 8.0 * rng.standard_normal((12, 3))
+    modes = np.linalg.qr(rng.standard_normal((36, 2)))[0].T.reshape(2, 12, 3)
+    tethered = Deformation.tethered(approach, start, modes[:0] if approach == "local" else modes, True)
+    theta = 0.3 * rng.standard_normal(tethered.n_dim)
+    gradient = tethered.pull_back(theta, tethered.coordinates(theta), np.zeros_like(start))
+    check_gradient(tethered.log_density, theta, gradient, rng)
+    assert tethered.log_density(theta) < Deformation(approach, start, tethered.modes, True).log_density(theta)

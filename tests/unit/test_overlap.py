@@ -13,7 +13,7 @@ from bayesflex.map_target import MapTarget
 from bayesflex.overlap.field import SPACING, overlap_field
 from bayesflex.overlap.pair_function import pair_function
 from bayesflex.overlap.pairs import PairOverlap
-from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
 from bayesflex.rendering import render
 
 SIGMA = 2.0
@@ -238,3 +238,10 @@ def test_field_of_a_single_voxel_is_the_bead_itself():
     expected = 2.0 * peak * math.exp(-(1.0 + 0.25 + 4.0) / (2.0 * SIGMA**2))
     # a single voxel is as sharp as a map can be: what the grid cannot carry is lost
     assert overlap.evaluate(at[None]).cross == pytest.approx(expected, abs=5e-3 * 2.0 * peak)
+
+
+def test_the_share_of_the_band_is_the_mean_of_the_low_pass_over_it():
+    frequency = (np.arange(100_000) + 0.5) / 100_000 / 7.0
+    weight = frequency**2
+    share = np.sum(weight * Spectrum(7.0)(frequency)) / np.sum(weight)
+    assert share == pytest.approx(BAND_SHARE, abs=1e-4)

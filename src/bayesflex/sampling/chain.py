@@ -216,7 +216,7 @@ class Chain:
     def _posterior(self, stage: int) -> Posterior:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
         config, progress = self._problem.config, self._progress
-        deformation = Deformation(config.deformation, progress.coords, progress.modes, config.rigid)
+        deformation = Deformation.tethered(config.deformation, progress.coords, progress.modes, config.rigid)
         return self._problem.posterior(self._likelihoods[stage], self._terms, deformation)
 
     def _report_only(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> None:
@@ -255,7 +255,7 @@ class Chain:
         if frozen is None:
             return None
         config = self._problem.config
-        deformation = Deformation(config.deformation, frozen.start, frozen.modes, config.rigid)
+        deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
         posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
         kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
         return kernel, frozen.state

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from bayesflex import __version__
 from bayesflex.carrying import carry
-from bayesflex.deformation import Deformation
+from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
 from bayesflex.diagnostics import Convergence, cc_centred, cc_mask, cluster_chains, convergence
 from bayesflex.geometry import rmsd
@@ -23,6 +23,7 @@ from bayesflex.posterior import Posterior
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
 from bayesflex.sampling import Chain, correlations
+from bayesflex.steering import restored
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
 from bayesflex.units import b_factor_of_variance
@@ -64,7 +65,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     """Return the result of a fit.
 
     The mean is taken over the draws of the best-scoring cluster of chains. The fitted model is that mean, relaxed in
-    the posterior at full resolution, with all atoms carried along.
+    the posterior at full resolution (by the prior alone in "global"), with all atoms carried along.
 
     Parameters
     ----------
@@ -83,7 +84,11 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
 
     mean = _mean_structure(prepared.ca, trace, used)
     posterior = full_posterior(prepared, sampled.likelihood)
-    fitted_ca = relax(posterior, mean.coords)
+    if APPROACHES[prepared.config.deformation][1]:
+        fitted_ca = relax(posterior, mean.coords)
+    else:
+        # What modes alone do not reach is not for the map's pull on single residues to make up: geometry only.
+        fitted_ca = restored(mean.coords, posterior.terms)
     fitted = prepared.inputs.structure.with_coords(carry(prepared.inputs.structure, fitted_ca))
     fitted_map = map_of(prepared, fitted_ca)
     summary = _summary(prepared, sampled, trace, judged, used, posterior, mean.coords, fitted_ca, fitted_map)
