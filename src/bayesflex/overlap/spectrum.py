@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 #: Mean of P = exp(-(kd)⁴) over the band k < 1/d: ∫₀¹ 3u² exp(-u⁴) du. So much of a band-limited noise is left.
-BAND_SHARE = 0.6797
+BAND_SHARE = 0.68009
 
 
 @dataclass(frozen=True)
