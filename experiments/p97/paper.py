@@ -35,6 +35,9 @@ _NEGLIGIBLE = 0.05
 #: The N domains have gone up where less than this share of their distance to the answer is left.
 _UP = 0.5
 
+#: An approach has come near a correlation at this share of it.
+_NEARLY = 0.99
+
 #: Targets at this iteration: combined this near its floor in RMSD (Å) and in correlation.
 _TARGET_ITERATION, _NEAR_RMSD, _NEAR_CC = 30, 0.3, 0.005
 
@@ -164,19 +167,23 @@ def _faster(test: Test) -> Claim:
 
 def _highest(test: Test) -> Claim:
     mean, spread = test.final("combined")
-    measured, holds = [f"final CC {mean:.4f} ± {spread:.4f} (combined)"], True
+    measured, causes = [f"final CC {mean:.4f} ± {spread:.4f} (combined)"], []
     for name in ("local", "global"):
         other, other_spread = test.final(name)
-        passed = test.passes("combined", other)
-        when = "never passed by combined" if passed is None else f"passed by combined at iteration {passed}"
-        measured.append(f"{other:.4f} ± {other_spread:.4f} ({name}), {when}")
-        holds &= passed is not None and passed < test.within(name) and mean - spread > other + other_spread
-    return Claim(
-        f"{test.title}: combined reaches the highest CC in the fewest iterations.",
-        "; ".join(measured),
-        holds,
-        "Another approach comes as high, or came near its own final CC sooner.",
-    )
+        reached, own = test.passes("combined", _NEARLY * other), test.passes(name, _NEARLY * other)
+        when = (
+            "never reaches that" if reached is None else f"reaches {100 * _NEARLY:.0f} % of that at iteration {reached}"
+        )
+        measured.append(f"{other:.4f} ± {other_spread:.4f} ({name}, itself nearly there at {own}; combined {when})")
+        if mean - other <= spread + other_spread:
+            causes.append(
+                f"The difference from {name}, {mean - other:+.4f}, is within the spread of the runs: where the modes do "
+                "not describe the motion, combined is left with local displacements."
+            )
+        if reached is None or own is None or reached > own:
+            causes.append(f"Combined is not the sooner of the two to come near the final CC of {name}.")
+    text = f"{test.title}: combined reaches the highest CC in the fewest iterations."
+    return Claim(text, "; ".join(measured), not causes, " ".join(causes))
 
 
 def _upwards(test: Test) -> Claim:

@@ -73,9 +73,9 @@ def plot_structures(
             raise InputError(
                 f"figure: trace {title!r}: expected {ca.n_atoms} finite positions, got an array of shape {coords.shape}"
             )
-    everything = np.concatenate(list(traces.values()))
-    centre = 0.5 * (everything.min(axis=0) + everything.max(axis=0))
     surface, contour = _surface(density, ca.n_atoms)
+    everything = np.concatenate([*traces.values(), _enclosed(surface, contour)])
+    centre = 0.5 * (everything.min(axis=0) + everything.max(axis=0))
     views = _views(next(iter(traces.values())), marked)
     reaches = [np.abs((everything - centre) @ view.axes.T).max(axis=0) + _MARGIN for view in views]
     # Panels as large as the width allows, each as high as its view.
@@ -118,6 +118,13 @@ def _surface(density: DensityMap, n_residues: int) -> tuple[DensityMap, float]:
     n_voxels = _VOLUME_RATIO * n_residues * _RESIDUE_VOLUME / float(np.prod(density.voxel_size))
     contour = float(np.quantile(smooth, 1.0 - min(n_voxels / smooth.size, 0.5)))
     return density.with_values(smooth), contour
+
+
+def _enclosed(surface: DensityMap, contour: float) -> Array:
+    """Return the positions of voxels inside the largest body of the surface, shape (n, 3), Å."""
+    bodies, n_bodies = ndimage.label(surface.values > contour)
+    largest = 1 + int(np.argmax(np.bincount(bodies.ravel(), minlength=n_bodies + 1)[1:])) if n_bodies else 0
+    return surface.to_position(np.argwhere(bodies == largest)[:, ::-1].astype(np.float64))
 
 
 def _shaded(surface: DensityMap, contour: float, view: _View, centre: Array, reach: Array) -> NDArray[np.float64]:
