@@ -177,8 +177,8 @@ def _highest(test: Test) -> Claim:
         measured.append(f"{other:.4f} ± {other_spread:.4f} ({name}, itself nearly there at {own}; combined {when})")
         if mean - other <= spread + other_spread:
             causes.append(
-                f"The difference from {name}, {mean - other:+.4f}, is within the spread of the runs: where the modes do "
-                "not describe the motion, combined is left with local displacements."
+                f"The difference from {name}, {mean - other:+.4f}, is within the spread of the runs: where the modes "
+                "do not describe the motion, combined is left with local displacements."
             )
         if reached is None or own is None or reached > own:
             causes.append(f"Combined is not the sooner of the two to come near the final CC of {name}.")
