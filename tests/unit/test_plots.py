@@ -187,6 +187,17 @@ def test_stages_run_from_the_first_chain_to_enter_them() -> None:
     assert stages_of(metrics_table([])) == []
 
 
+def test_warm_ups_of_different_lengths_are_one_stage() -> None:
+    rows = [
+        Record(chain, iteration, stage, {"cc_centred": 0.5})
+        for chain, stages in enumerate(
+            (["start", "warmup-1", "warmup-2", "sampling"], ["start", "warmup-1", *3 * ["sampling"]])
+        )
+        for iteration, stage in enumerate(stages)
+    ]
+    assert stages_of(metrics_table(rows)) == [Stage("warm-up", 0, 3), Stage("sampling", 3, 5)]
+
+
 @pytest.mark.parametrize("n_chains", [1, 4, 6, 7, 16, 40])
 def test_every_chain_has_a_colour_of_its_own(n_chains: int) -> None:
     colours = chain_colours(n_chains)

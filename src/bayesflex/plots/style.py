@@ -122,15 +122,33 @@ def leave_out_outliers(axis: Axes, values: NDArray[np.float64]) -> None:
 
 
 def stages_of(table: MetricsTable) -> list[Stage]:
-    """Return the stages in order of time, each from the first chain's entry to the next stage's.
+    """Return the stages in order of time; the start, a single point, belongs to the stage after it.
 
-    The start, a single point, belongs to the stage after it.
+    Where chains pass from stage to stage at different iterations, their warm-ups are one stage, which ends when the
+    last chain begins to sample.
     """
-    in_time = table.stage[np.argsort(table.iteration, kind="stable")].tolist()
-    names = [name for name in dict.fromkeys(in_time) if name != START] or list(dict.fromkeys(in_time))
-    begins = [int(table.iteration[table.stage == name].min()) for name in names]
-    bounds = [int(table.iteration.min()), *begins[1:], int(table.iteration.max()) + 1] if names else []
-    return [Stage(*stage) for stage in zip(names, bounds[:-1], bounds[1:], strict=True)]
+    if len(table.chain) == 0:
+        return []
+    begins = [_begins(table, chain) for chain in table.chains]
+    longest = max(begins, key=len)
+    if any(chain != dict(list(longest.items())[: len(chain)]) for chain in begins):
+        sampling = [chain[SAMPLING] for chain in begins if SAMPLING in chain]
+        longest = {"warm-up": 0} | ({SAMPLING: max(sampling)} if sampling else {})
+    bounds = [int(table.iteration.min()), *list(longest.values())[1:], int(table.iteration.max()) + 1]
+    return [Stage(*stage) for stage in zip(longest, bounds[:-1], bounds[1:], strict=True)]
+
+
+def _begins(table: MetricsTable, chain: int) -> dict[str, int]:
+    """Return the first iteration of each stage of a chain, in order of time."""
+    mine = table.chain == chain
+    order = np.argsort(table.iteration[mine], kind="stable")
+    stages, iterations = table.stage[mine][order].tolist(), table.iteration[mine][order].tolist()
+    begins: dict[str, int] = {}
+    for name, iteration in zip(stages, iterations, strict=True):
+        begins.setdefault(name, iteration)
+    if len(begins) > 1:
+        begins.pop(START, None)
+    return begins
 
 
 def mark_stages(axis: Axes, table: MetricsTable, labelled: bool = False) -> None:

@@ -75,7 +75,7 @@ class Chain:
         checkpoint: Path | None,
     ) -> None:
         self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
-        self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
+        self._likelihoods = [_Counted(likelihood.clone(), self) for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
         self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
@@ -92,8 +92,12 @@ class Chain:
 
     @property
     def n_gradients(self) -> int:
-        """Gradients evaluated in iterations so far."""
+        """Gradients of the likelihood evaluated so far, those of steering and of the warm-up included."""
         return self._progress.n_gradients
+
+    def count_gradient(self) -> None:
+        """Count one more gradient."""
+        self._progress.n_gradients += 1
 
     def run(self) -> None:
         """Run the chain to its end, from its checkpoint where there is one.
@@ -227,8 +231,6 @@ class Chain:
             raise Stopped
         progress = self._progress
         values = observe(self._problem, evaluation, info)
-        if info is not None:
-            progress.n_gradients += info.n_gradients
         record = Record(self._index, progress.iteration, stage, values)
         progress.records.append(record)
         progress.iteration += 1
@@ -259,6 +261,21 @@ class Chain:
         posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
         kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
         return kernel, frozen.state
+
+
+class _Counted:
+    """A likelihood that tells a chain of each evaluation."""
+
+    def __init__(self, likelihood: Likelihood, chain: Chain) -> None:
+        self.name = likelihood.name
+        self._likelihood, self._chain = likelihood, chain
+
+    def clone(self) -> _Counted:
+        return _Counted(self._likelihood.clone(), self._chain)
+
+    def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
+        self._chain.count_gradient()
+        return self._likelihood.log_likelihood_and_gradient(coords)
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

@@ -53,7 +53,7 @@ class Progress:
     modes, modes_at
         Modes in use, (n_modes, n_ca, 3), and the structure they were computed at, (n_ca, 3).
     stage, iteration, n_gradients
-        Stages done, iterations reported, gradients evaluated in iterations.
+        Stages done, iterations reported, gradients evaluated.
     draws, records
         What was kept and reported so far.
     """
