@@ -104,8 +104,9 @@ def run_case(
         print(f"{folder}: is whole, kept", flush=True)
         return
     case = make()
-    for text in case.facts.values():
-        print(text, flush=True)
+    for fact in case.facts.values():
+        if isinstance(fact, str):
+            print(fact, flush=True)
     made = folder / "inputs"
     made.mkdir(parents=True, exist_ok=True)
     write_structure(case.answer, made / "answer.cif")
