@@ -6,6 +6,7 @@ needs it, so that ``bayesflex --help`` answers at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ EXIT_ERROR = 2  # as for a flag that cannot be parsed
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _DEBUG = "bayesflex.debug"
 
+#: What the operating system says where a file cannot grow.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class _Commands(TyperGroup):
     """The commands, with one place that says how each of them fails."""
@@ -35,15 +39,25 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BayesflexError as error:
-            if ctx.meta.get(_DEBUG):
-                traceback.print_exc()
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(EXIT_ERROR) from error
+            raise _failed(ctx, str(error)) from error
+        except OSError as error:
+            # Our own files are written by io.atomic; this is for those of others, such as compiled kernels.
+            if error.errno not in _NO_SPACE:
+                raise
+            raise _failed(ctx, f"{error.filename}: {error.strerror}; free some space and repeat the command") from error
         except KeyboardInterrupt as error:
             resumable = ctx.invoked_subcommand == "fit"
             hint = " To go on from where it stopped, repeat the command with --resume." if resumable else ""
             typer.echo(f"Interrupted.{hint}", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _failed(ctx: typer.Context, message: str) -> typer.Exit:
+    """Show an expected error as one line, after its traceback with ``--debug``; return the exit to raise."""
+    if ctx.meta.get(_DEBUG):
+        traceback.print_exc()
+    typer.echo(f"Error: {message}", err=True)
+    return typer.Exit(EXIT_ERROR)
 
 
 app = typer.Typer(

@@ -102,10 +102,13 @@ def rotation_of_vector(omega: ArrayLike) -> Array:
     """Return the rotation by |omega| radians about omega, shape (3, 3); omega has shape (3,).
 
     Rodrigues' formula R = I + a K + b K², K the cross product with omega, a = sin θ / θ and
-    b = (1 - cos θ) / θ² = (sin(θ/2) / (θ/2))² / 2, which is accurate to rounding down to θ = 0.
+    b = (1 - cos θ) / θ² = (sin(θ/2) / (θ/2))² / 2, which is accurate to rounding down to θ = 0. NaN where omega is
+    not finite.
     """
     x, y, z = (float(component) for component in np.asarray(omega, dtype=np.float64))
     half = 0.5 * math.sqrt(x * x + y * y + z * z)
+    if not math.isfinite(half):
+        return np.full((3, 3), math.nan)
     # sin(t) / t is 1 to rounding below 1e-8.
     a, root = (math.sin(t) / t if t > 1e-8 else 1.0 for t in (2.0 * half, half))
     b = 0.5 * root * root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -244,7 +245,12 @@ def test_nothing_to_resume(run, inputs):
 def full_disk(monkeypatch):
     """No file can take its name: as at a full disk, at the latest moment."""
 
+    replace = os.replace
+
     def refuse(source, target, **_):
+        # Compiled kernels are kept elsewhere, on a disk of their own.
+        if "__pycache__" in str(target):
+            return replace(source, target)
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
     monkeypatch.setattr("bayesflex.io.atomic.os.replace", refuse)
@@ -280,6 +286,16 @@ def test_a_disk_that_fills_up_later_leaves_a_fit_that_goes_on(inputs):
 
     subprocess.run([*start, *fit, inputs / "out", "--resume"], check=True, capture_output=True, timeout=300)
     assert {path.name for path in (inputs / "out").iterdir()} == {path.name for path in (inputs / "whole").iterdir()}
+
+
+def test_a_disk_too_full_for_anything_else_is_an_error_too(run, inputs, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "kernels.nbi")
+
+    monkeypatch.setattr("bayesflex.workflows.info.describe", refuse)
+    message = check_failed(run("info", inputs / "map.mrc"))
+    assert "kernels.nbi" in message
+    assert "No space left on device" in message
 
 
 @pytest.mark.usefixtures("full_disk")
