@@ -21,6 +21,7 @@ from bayesflex.posterior import Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
 from bayesflex.sampling.checkpoint import Draws, FrozenKernel, Progress, load_checkpoint, save_checkpoint
 from bayesflex.sampling.observation import observe
+from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.steering import steer
@@ -36,10 +37,6 @@ _MODES_MOVED = 1.0
 
 #: During sampling a checkpoint is written this often, in seconds.
 _CHECKPOINT_INTERVAL = 20.0
-
-
-class Stopped(Exception):
-    """Another chain failed or the user asked to stop; the checkpoint holds what was done."""
 
 
 class Chain:

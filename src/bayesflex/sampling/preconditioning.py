@@ -13,7 +13,7 @@ from bayesflex.deformation import Deformation
 from bayesflex.energy import CHAIN_TERMS
 from bayesflex.errors import ConfigError
 from bayesflex.mcmc.adaptation import largest_eigenvalue
-from bayesflex.mcmc.masses import BandedMass, BlockMass, DenseMass, Mass
+from bayesflex.mcmc.masses import BandedMass, BlockMass, DenseMass, DiagonalMass, Mass
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import EnergyTerm
 from bayesflex.steering import restored
@@ -43,10 +43,9 @@ _DIFFERENCE = 1e-4
 def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMass:
     """Return masses matched to the posterior's curvature at a position.
 
-    The mass of local displacements is the Hessian of the terms along the chain, a band, plus the diagonal of
-    what the rest curves by: bonds, much stiffer than all else, then do not hold up the other motions. The amplitudes'
-    inverse mass is the inverse of the curvature along the modes, measured by gradient differences, so that all modes
-    move at one speed, faster than local displacements would carry them; likewise for rotation and translation.
+    The mass of local displacements is the Hessian of the terms along the chain, a band, plus the diagonal of what the
+    rest curves by: bonds, much stiffer than all else, then do not hold up the other motions. The other blocks are
+    those of :func:`with_matched_blocks`.
 
     Parameters
     ----------
@@ -55,7 +54,42 @@ def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMas
     theta
         Position, shape (n_dim,).
     rng
-        For the power iteration.
+        For the diagonal and the power iteration.
+
+    Raises
+    ------
+    SamplingError
+        If the gradient is not finite around the position.
+    """
+    if not posterior.deformation.has_displacements:
+        return with_matched_blocks(posterior, theta, None, rng)
+    free = _over_coordinates(posterior, theta)
+    return with_matched_blocks(posterior, theta, _chain_mass(free, rng), rng)
+
+
+def unit_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMass:
+    """Return unit masses of local displacements, with the other blocks of :func:`with_matched_blocks`.
+
+    Parameters and errors are those of :func:`matched_mass`.
+    """
+    part = posterior.deformation.displacements
+    displacements = DiagonalMass.uniform(part.stop - part.start) if part.stop > part.start else None
+    return with_matched_blocks(posterior, theta, displacements, rng)
+
+
+def with_matched_blocks(posterior: Posterior, theta: Array, displacements: Mass | None, rng: Generator) -> BlockMass:
+    """Return a mass of local displacements completed by masses of amplitudes, rotation and translation.
+
+    In (q, x) the structure moves with the inverse mass ``M_x⁻¹ + Aᵀ M_q⁻¹ A``. M_q⁻¹ is the inverse of the curvature
+    along the modes, measured by gradient differences, so that all modes move at one speed, faster than local
+    displacements would carry them; likewise for rotation and translation.
+
+    Parameters
+    ----------
+    posterior, theta, rng
+        As for :func:`matched_mass`.
+    displacements
+        Mass of the local displacements; None where there are none.
 
     Raises
     ------
@@ -63,20 +97,19 @@ def matched_mass(posterior: Posterior, theta: Array, rng: Generator) -> BlockMas
         If the gradient is not finite around the position.
     """
     deformation = posterior.deformation
-    blocks: list[tuple[slice, Mass]] = []
+    # Without local displacements the blocks need only agree with each other.
     stiffest = None
-    if deformation.has_displacements:
-        free = _over_coordinates(posterior, deformation.coordinates(theta))
-        chain_mass = _chain_mass(free, rng)
-        stiffest = largest_eigenvalue(free, np.zeros(chain_mass.n_dim), chain_mass, rng)
+    if displacements is not None and len(deformation.parts) > 1:
+        free = _over_coordinates(posterior, theta)
+        stiffest = largest_eigenvalue(free, np.zeros(displacements.n_dim), displacements, rng)
+    blocks: list[tuple[slice, Mass]] = []
     for part in deformation.parts:
-        if part == deformation.displacements:
-            blocks.append((part, chain_mass))
+        if displacements is not None and part == deformation.displacements:
+            blocks.append((part, displacements))
             continue
         curvature = _curvature(posterior, theta, part, _TURN if part == deformation.rotation else _SHIFT)
         values, vectors = np.linalg.eigh(curvature)
         values = np.abs(values)
-        # Without local displacements the blocks need only agree with each other.
         scale = 1.0 if stiffest is None else _MODE_SPEED * stiffest
         softest = 1e-3 * float(values.max()) + 1e-12 if stiffest is None else _SOFTEST * stiffest
         inverse = (vectors * (scale / np.maximum(values, softest))) @ vectors.T
@@ -105,8 +138,9 @@ def mass_of_arrays(deformation: Deformation, arrays: list[Array]) -> BlockMass:
     return BlockMass(blocks)
 
 
-def _over_coordinates(posterior: Posterior, coords: Array) -> Posterior:
-    """Return the posterior as a function of displacements from these coordinates."""
+def _over_coordinates(posterior: Posterior, theta: Array) -> Posterior:
+    """Return the posterior as a function of displacements from the coordinates at a position."""
+    coords = posterior.deformation.coordinates(theta)
     return posterior.with_deformation(Deformation("local", coords, np.zeros((0, *coords.shape))))
 
 

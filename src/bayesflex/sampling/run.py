@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
 from bayesflex.protocols import Likelihood, Reporter
-from bayesflex.sampling.chain import Chain, Stopped
+from bayesflex.sampling.chain import Chain
+from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
-
-#: How often an interrupt by the user is looked for, in seconds.
-_POLL = 0.2
 
 
 def thread_count(config: FitConfig) -> int:
@@ -75,37 +72,19 @@ def run_chains(
     """
     config = problem.config
     stop = threading.Event()
-    with threadpool_limits(1):
-        chains = [
-            Chain(
-                problem,
-                stages,
-                likelihoods,
-                index,
-                np.random.default_rng(stream),
-                reporter,
-                stop,
-                None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
-            )
-            for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains))
-        ]
-        reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
-        with ThreadPoolExecutor(min(thread_count(config), config.chains)) as pool:
-            futures = [pool.submit(chain.run) for chain in chains]
-            try:
-                _await(futures)
-            finally:
-                # Chains that wait in the queue stop at their first iteration.
-                stop.set()
+    chains = [
+        Chain(
+            problem,
+            stages,
+            likelihoods,
+            index,
+            np.random.default_rng(stream),
+            reporter,
+            stop,
+            None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
+        )
+        for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains))
+    ]
+    reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
+    run_all([chain.run for chain in chains], thread_count(config), stop)
     return chains
-
-
-def _await(futures: list[Future[None]]) -> None:
-    """Wait for all, or raise the first failure that is a cause and not a consequence."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=_POLL, return_when=FIRST_EXCEPTION)
-        for future in done:
-            error = future.exception()
-            if error is not None and not isinstance(error, Stopped):
-                raise error

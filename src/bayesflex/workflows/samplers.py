@@ -22,13 +22,12 @@ from bayesflex.deformation import Deformation
 from bayesflex.diagnostics import r_hat_and_ess
 from bayesflex.errors import ConfigError
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
-from bayesflex.mcmc import HMC, DualAveraging, Mass, Metropolis, MolecularDynamics, warm_up
+from bayesflex.mcmc import HMC, DiagonalMass, DualAveraging, Mass, Metropolis, MolecularDynamics, warm_up
 from bayesflex.plots import save_figure
 from bayesflex.plots.samplers import SamplerRow, plot_samplers
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import Kernel, KernelState
 from bayesflex.sampling import Stage, stage_likelihoods
-from bayesflex.sampling.adapting import unit_mass
 from bayesflex.synthetic import two_domain_pair
 from bayesflex.workflows.preparation import Inputs, prepare
 from bayesflex.workflows.results import write_text
@@ -102,7 +101,7 @@ def compare_samplers(plan: SamplerPlan) -> tuple[SamplerRow, ...]:
         for seed in seeds:
             rng = np.random.default_rng(seed)
             theta = np.zeros(posterior.deformation.n_dim)
-            mass = unit_mass(posterior, theta, rng)
+            mass = DiagonalMass.uniform(len(theta))
             state, step = warm_up(rng, posterior, KernelState(theta, posterior(theta)), mass, 200, plan.steps)
             kernels: dict[str, Kernel] = {
                 "hmc": HMC(posterior, mass, step, plan.steps),

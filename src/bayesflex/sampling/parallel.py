@@ -1,0 +1,56 @@
+"""Running several chains at the same time, and stopping all when one fails or the user asks to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+#: How often an interrupt by the user is looked for, in seconds.
+_POLL = 0.2
+
+
+class Stopped(Exception):
+    """Another chain failed or the user asked to stop: not a cause, but a consequence."""
+
+
+def run_all(tasks: Sequence[Callable[[], T]], n_threads: int, stop: threading.Event) -> list[T]:
+    """Return what the tasks return, in their order.
+
+    Linear algebra libraries are held to one thread meanwhile: the tasks use the cores.
+
+    Parameters
+    ----------
+    tasks
+        To run, at most ``n_threads`` at a time.
+    n_threads
+        Number of threads.
+    stop
+        Set when the first task fails, at an interrupt, and at the end; tasks that see it raise :class:`Stopped`.
+
+    Raises
+    ------
+    Exception
+        The first failure that is a cause.
+    KeyboardInterrupt
+        Passed on once all tasks have ended.
+    """
+    with threadpool_limits(1), ThreadPoolExecutor(min(n_threads, len(tasks))) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        try:
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=_POLL, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    error = future.exception()
+                    if error is not None and not isinstance(error, Stopped):
+                        raise error
+        finally:
+            # Tasks that wait in the queue stop as soon as they begin.
+            stop.set()
+    return [future.result() for future in futures]
