@@ -65,7 +65,10 @@ class FitConfig:
         default=100, metadata=about("Draws kept per chain, after the warm-up; one trajectory each.", minimum=1)
     )
     seed: int = field(default=1, metadata=about("Seed of every random number of the run.", minimum=0))
-    threads: int = field(default=0, metadata=about("Threads to use; 0 for all cores.", minimum=0))
+    threads: int = field(
+        default=0,
+        metadata=about("Threads to use; 0 for all cores, or one where a small model is faster so.", minimum=0),
+    )
 
     # Likelihood
     likelihood: str = field(

@@ -133,7 +133,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         sigma=sigma,
         stages=tuple(stage.resolution for stage in stages[:-1]),
         evaluation="pairs" if config.evaluation == "auto" else config.evaluation,
-        threads=thread_count(config),
+        threads=thread_count(config, ca.n_atoms),
     )
     began = time.perf_counter()
     modes = None
