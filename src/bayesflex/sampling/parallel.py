@@ -40,8 +40,17 @@ def run_all(tasks: Sequence[Callable[[], T]], n_threads: int, stop: threading.Ev
     KeyboardInterrupt
         Passed on once all tasks have ended.
     """
+
+    def guarded(task: Callable[[], T]) -> T:
+        try:
+            return task()
+        except BaseException:
+            # In this thread: the next task that waits for it must find the mark when it begins.
+            stop.set()
+            raise
+
     with threadpool_limits(1), ThreadPoolExecutor(min(n_threads, len(tasks))) as pool:
-        futures = [pool.submit(task) for task in tasks]
+        futures = [pool.submit(guarded, task) for task in tasks]
         try:
             pending = set(futures)
             while pending:
@@ -51,6 +60,6 @@ def run_all(tasks: Sequence[Callable[[], T]], n_threads: int, stop: threading.Ev
                     if error is not None and not isinstance(error, Stopped):
                         raise error
         finally:
-            # Tasks that wait in the queue stop as soon as they begin.
+            # At an interrupt: tasks that run or wait stop at their next iteration.
             stop.set()
     return [future.result() for future in futures]
