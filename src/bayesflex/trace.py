@@ -192,8 +192,9 @@ def save_trace(trace: Trace, path: Path) -> None:
         f"/{group}": {name: {"zlib": True} for name in data[group].data_vars if data[group][name].size}
         for group in data.groups()
     }
-    # Made in memory, since HDF5 takes the whole process down when a disk is full.
-    content = data.to_datatree().to_netcdf(engine="h5netcdf", encoding=compressed)
+    # Made in memory, since HDF5 takes the whole process down when a disk is full. Copied, since the view of a buffer
+    # that xarray returns must not live on in the traceback of an error: Python 3.12 crashes when it collects it.
+    content = bytes(data.to_datatree().to_netcdf(engine="h5netcdf", encoding=compressed))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
