@@ -174,7 +174,7 @@ class MapTarget:
         """
         wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
         blur = math.sqrt(max(wanted**2 - full**2, 0.0))
-        evaluation = "pairs" if config.evaluation == "auto" else config.evaluation
+        evaluation = chosen_evaluation(config)
         if config.likelihood == "gaussian":
             overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation)
             at_start = overlap.evaluate(beads.place(start))
@@ -200,6 +200,11 @@ class MapTarget:
         shape = self.values.shape
         density = render(positions, weights, self.sigma, shape, self.voxel_size, self.origin)
         return density if self.background is None else density + self.background
+
+
+def chosen_evaluation(config: FitConfig) -> str:
+    """Return how the overlap is evaluated, "pairs" or "grid", where the configuration may say "auto"."""
+    return "pairs" if config.evaluation == "auto" else config.evaluation
 
 
 def make_target(

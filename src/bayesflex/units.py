@@ -31,11 +31,6 @@ def resolution_of_sigma(sigma: float) -> float:
     return sigma / SIGMA_PER_RESOLUTION
 
 
-def variance_of_b_factor(b_factor: float) -> float:
-    """Return the mean square displacement per direction (Å²) of an isotropic B-factor (Å²)."""
-    return b_factor / (8.0 * math.pi**2)
-
-
 def b_factor_of_variance(variance: float) -> float:
     """Return the isotropic B-factor (Å²) of a mean square displacement per direction (Å²)."""
     return 8.0 * math.pi**2 * variance

@@ -17,7 +17,7 @@ from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.energy import build_prior
 from bayesflex.errors import InputError
-from bayesflex.map_target import make_target
+from bayesflex.map_target import chosen_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
@@ -132,7 +132,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         config,
         sigma=sigma,
         stages=tuple(stage.resolution for stage in stages[:-1]),
-        evaluation="pairs" if config.evaluation == "auto" else config.evaluation,
+        evaluation=chosen_evaluation(config),
         threads=thread_count(config, ca.n_atoms),
     )
     began = time.perf_counter()
