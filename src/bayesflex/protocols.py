@@ -7,6 +7,7 @@ class of one of these shapes, and one row in the table beside it
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +87,7 @@ class KernelInfo(NamedTuple):
     energy_error: float  # H' - H in nats; +inf when divergent
     step_size: float
     n_gradients: int
+    energy: float = math.nan  # H at the start of the trajectory, nats; NaN for a kernel without momenta
 
 
 class Kernel(Protocol):

@@ -28,10 +28,11 @@ SAMPLE_STAT_UNITS = {
     "lp": "nats",  # log density of the draw
     "acceptance_rate": "1",
     "diverging": "1",
-    "energy": "nats",  # the Hamiltonian H at the draw, not the potential energy
+    "energy": "nats",  # the Hamiltonian H of the trajectory that led to the draw, not the potential energy
     "energy_error": "nats",
     "step_size": "1",
     "n_steps": "1",
+    "cc_centred": "1",
 }
 
 

@@ -76,6 +76,12 @@ class HMC:
         probability = acceptance_probability(proposal.energy_error)
         accepted = bool(rng.random() < probability)
         info = KernelInfo(
-            probability, accepted, proposal.divergent, proposal.energy_error, step_size, proposal.n_gradients
+            probability,
+            accepted,
+            proposal.divergent,
+            proposal.energy_error,
+            step_size,
+            proposal.n_gradients,
+            proposal.energy,
         )
         return (proposal.end if accepted else state), info

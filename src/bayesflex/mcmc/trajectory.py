@@ -21,6 +21,7 @@ class Trajectory(NamedTuple):
     energy_error: float  # H' − H in nats, +inf when divergent
     divergent: bool
     n_gradients: int
+    energy: float  # H at the start, nats
 
 
 def initial_state(target: Target, position: Array, n_dim: int) -> KernelState:
@@ -64,15 +65,17 @@ def run_trajectory(
     Whether the end becomes the chain's next state is the caller's decision.
     """
     momentum = mass.draw(rng)
+    kinetic = mass.kinetic(momentum)
+    energy = kinetic - state.evaluation.log_density
     result = leapfrog(target, state.position, momentum, state.evaluation, step_size, n_steps, mass)
     if result.divergent:
-        return Trajectory(state, math.inf, True, result.n_gradients)
+        return Trajectory(state, math.inf, True, result.n_gradients, energy)
     with np.errstate(over="ignore", invalid="ignore"):
-        kinetic_change = mass.kinetic(result.momentum) - mass.kinetic(momentum)
+        kinetic_change = mass.kinetic(result.momentum) - kinetic
     energy_error = kinetic_change - (result.evaluation.log_density - state.evaluation.log_density)
     if not math.isfinite(energy_error):
-        return Trajectory(state, math.inf, True, result.n_gradients)
-    return Trajectory(KernelState(result.position, result.evaluation), energy_error, False, result.n_gradients)
+        return Trajectory(state, math.inf, True, result.n_gradients, energy)
+    return Trajectory(KernelState(result.position, result.evaluation), energy_error, False, result.n_gradients, energy)
 
 
 def acceptance_probability(energy_error: float) -> float:

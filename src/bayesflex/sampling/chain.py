@@ -145,7 +145,8 @@ class Chain:
             state = state._replace(position=deformation.reset_gauge(state.position))
             values = self._report("sampling", state.evaluation, info)
             draws.coords.append(state.evaluation.details.coords.astype(np.float32))
-            draws.statistics.append(values | {"energy_error": info.energy_error, "n_steps": info.n_gradients})
+            kernel_values = {"hamiltonian": info.energy, "energy_error": info.energy_error, "n_steps": info.n_gradients}
+            draws.statistics.append(values | kernel_values)
             if time.monotonic() - saved > _CHECKPOINT_INTERVAL:
                 self._save(kernel, state)
                 saved = time.monotonic()
