@@ -146,8 +146,15 @@ def simulate(
     box: Annotated[int | None, typer.Option("--box", help="Voxels along each edge; by default what it takes.")] = None,
     noise: Annotated[float, typer.Option("--noise", help="Noise, relative to the map's own standard deviation.")] = 0.0,
     noise_spectrum: Annotated[
-        str, typer.Option("--noise-spectrum", help="band: white up to the resolution; white: of every voxel.")
+        str,
+        typer.Option(
+            "--noise-spectrum",
+            help="band: white up to the resolution; white: of every voxel; correlated: over a length.",
+        ),
     ] = "band",
+    noise_correlation: Annotated[
+        float | None, typer.Option("--noise-correlation", help="Correlation length of correlated noise, Å.")
+    ] = None,
     seed: Seed = 1,
     kernel: Annotated[
         str, typer.Option("--kernel", help="scattering: electron scattering factors; gaussian: one width for all.")
@@ -168,6 +175,7 @@ def simulate(
         box=box,
         noise=noise,
         noise_spectrum=noise_spectrum,
+        noise_correlation=noise_correlation,
         seed=seed,
         kernel=kernel,
         atoms=atoms,

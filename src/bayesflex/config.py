@@ -104,6 +104,14 @@ class FitConfig:
         default=10.0,
         metadata=positive("Number of observations that the model error counts for.", "likelihood"),
     )
+    observations: str = field(
+        default="resolution",
+        metadata=about(
+            "How many observations the map's region holds: counted from volume and resolution (resolution), each voxel "
+            "one (voxels, for noise without correlation alone), or a number.",
+            "likelihood",
+        ),
+    )
     copies: int = field(
         default=1,
         metadata=about("Symmetry-equivalent copies inside the scored region.", "likelihood", minimum=1),
@@ -192,6 +200,7 @@ class FitConfig:
             object.__setattr__(self, item.name, checked(item, getattr(self, item.name)))
         _check_modes(self.modes)
         _check_stages(self.stages, self.resolution)
+        _check_observations(self.observations)
         if self.origin is not None:
             _check_origin(self.origin)
 
@@ -329,6 +338,8 @@ def _converted(item: Field[Any], value: object) -> object:
         if isinstance(value, int) and not isinstance(value, bool):
             return parse_modes(str(value))
         return parse_modes(value) if isinstance(value, str) else value
+    if item.name == "observations" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if item.name == "stages" and isinstance(value, str):
         try:
             return tuple(float(part) for part in value.split(",") if part.strip())
@@ -355,6 +366,17 @@ def _check_stages(stages: tuple[float, ...], resolution: float) -> None:
         raise wrong("stages", "resolutions from coarse to fine, each below the one before", stages)
     if stages and stages[-1] <= resolution:
         raise wrong("stages", f"resolutions coarser than the last one, which is resolution = {resolution:g} Å", stages)
+
+
+def _check_observations(observations: str) -> None:
+    if observations in ("resolution", "voxels"):
+        return
+    try:
+        number = float(observations)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 1.0):
+        raise wrong("observations", "resolution, voxels, or a number of at least 1", observations)
 
 
 def _check_origin(origin: str) -> None:

@@ -158,6 +158,14 @@ class MapTarget:
         """
         return BAND_SHARE * independent_observations(self.region_volume, resolution, copies)
 
+    def counted_observations(self, config: FitConfig) -> float:
+        """Return nu as the configuration counts it: from the resolution, by voxels, or the number that it gives."""
+        if config.observations == "resolution":
+            return self.observations(config.resolution, config.copies)
+        if config.observations == "voxels":
+            return float(np.count_nonzero(self.region)) / config.copies
+        return float(config.observations)
+
     def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
         """Return the likelihood of a stage.
 
@@ -186,13 +194,16 @@ class MapTarget:
             scale = at_start.cross / at_start.power
             peak = (2.0 * math.pi * self.sigma**2) ** -1.5
             return beads.attach(GaussianLikelihood(overlap, scale, config.noise_sd * peak))
-        # A blurred stage has its band from the blur; the last one is limited to the map's resolution.
-        spectrum = Spectrum(config.resolution, blur)
-        overlap = self.overlap(beads.weights, spectrum, True, evaluation)
-        observations = self.observations(config.resolution, config.copies)
+        spectrum, observations = Spectrum(config.resolution, blur), self.counted_observations(config)
         if resolution > config.resolution:
             # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.
-            observations *= config.resolution / resolution / BAND_SHARE
+            if config.observations in ("resolution", "voxels"):
+                observations = independent_observations(self.region_volume, config.resolution, config.copies)
+            observations *= config.resolution / resolution
+        elif config.observations == "voxels":
+            # Voxels count one by one where their noise is white, without a band.
+            spectrum = Spectrum()
+        overlap = self.overlap(beads.weights, spectrum, True, evaluation)
         return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
 
     def simulated(self, positions: Array, weights: Array) -> Array:

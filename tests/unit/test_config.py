@@ -32,6 +32,8 @@ def values_of(item: dataclasses.Field) -> st.SearchStrategy:
     if item.name == "origin":
         positions = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3)
         return st.sampled_from([None, "nstart", "origin"]) | positions.map(lambda p: ",".join(map(repr, p)))
+    if item.name == "observations":
+        return st.sampled_from(["resolution", "voxels"]) | st.floats(1.0, 1e9).map(repr)
     if item.name == "resolution":
         return st.floats(1e-3, 1000.0)
     if declared.startswith("bool"):
@@ -117,6 +119,9 @@ def test_a_setting_that_may_be_none_is_none_by_default(name):
         ("iterations", -1, "a whole number of at least 1"),
         ("seed", -1, "a whole number of at least 0"),
         ("likelihood", "poisson", "one of marginal, gaussian"),
+        ("observations", "many", "resolution, voxels, or a number of at least 1"),
+        ("observations", "0.5", "resolution, voxels, or a number of at least 1"),
+        ("observations", "nan", "resolution, voxels, or a number of at least 1"),
         ("sigma", 0.0, "a number above 0"),
         ("temperature", 0, "a number above 0"),
         ("bond_constant", -1.0, "a number of at least 0"),
@@ -199,6 +204,13 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
 def test_settings_may_stand_at_the_top_level(tmp_path):
     path = write(tmp_path / "fit.toml", "resolution = 8\nrigid = true\n[input]\nmodel = 'a.cif'\n")
     assert load_config(path, {}) == FitConfig(resolution=8.0, rigid=True)
+
+
+def test_a_number_of_observations_may_be_written_as_a_number(tmp_path):
+    for text, value in (("250", 250.0), ("250.5", 250.5), ("'250'", 250.0), ("'voxels'", "voxels")):
+        path = write(tmp_path / "fit.toml", f"resolution = 8\nobservations = {text}\n")
+        found = load_config(path, {}).observations
+        assert (found if isinstance(value, str) else float(found)) == value
 
 
 def test_resolution_must_be_given_somewhere():

@@ -11,6 +11,7 @@ from bayesflex.beads import ca_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
+from bayesflex.likelihood.marginal import marginal_log_likelihood
 from bayesflex.map_target import MapTarget, make_target
 from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
 from bayesflex.rendering import render
@@ -102,6 +103,35 @@ def test_a_padded_box_adds_no_observations():
     assert nu == pytest.approx(BAND_SHARE * 4.0 * math.pi / 3.0 * one.region_volume / 8.0**3)
     assert one.observations(8.0, 6) == pytest.approx(nu / 6.0)
     assert one.observations(16.0, 1) == pytest.approx(nu / 8.0)
+
+
+@pytest.mark.parametrize("given", ["resolution", "voxels", "250"])
+def test_observations_are_counted_as_asked_for(given):
+    """The likelihood is that of so many: its curve over CC is known."""
+    config = FitConfig(resolution=8.0, observations=given)
+    target = make_target(density_of(START), START, config, SIGMA)
+    n_voxels = np.count_nonzero(target.region)
+    nu = {"resolution": target.observations(8.0, 1), "voxels": n_voxels, "250": 250.0}[given]
+    assert target.counted_observations(config) == pytest.approx(nu)
+    spectrum = Spectrum() if given == "voxels" else Spectrum(8.0)
+    overlap = target.overlap(np.ones(len(START)), spectrum, True, "pairs")
+    likelihood = target.likelihood(config, ca_beads(CA), 8.0, START)
+    for shift in (1.0, 3.0):
+        values = overlap.evaluate(START + shift)
+        correlation = values.cross / math.sqrt(values.power * overlap.map_power)
+        expected, _ = marginal_log_likelihood(correlation, nu, config.floor, config.floor_observations)
+        assert likelihood.log_likelihood_and_gradient(START + shift)[0] == pytest.approx(expected)
+
+
+def test_blurred_stages_count_alike_whether_voxels_or_the_resolution_count_at_the_end():
+    one, two, three = (
+        make_target(density_of(START), START, config, SIGMA).likelihood(config, ca_beads(CA), 16.0, START)
+        for config in (FitConfig(resolution=8.0, observations=given) for given in ("resolution", "voxels", "100"))
+    )
+    away = START + 3.0
+    first, second, third = (likelihood.log_likelihood_and_gradient(away)[0] for likelihood in (one, two, three))
+    assert first == second
+    assert 0.0 < third < first
 
 
 def test_a_model_at_the_edge_of_the_map_gets_room_that_does_not_count():

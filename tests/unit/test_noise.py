@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import ConfigError, InputError
-from bayesflex.noise import add_noise
+from bayesflex.noise import add_noise, coloured_noise, make_half_maps
 
 VOXEL = np.array([1.0, 1.25, 1.5])
 
@@ -26,14 +27,21 @@ def frequencies(density: DensityMap) -> np.ndarray:
     return np.sqrt(kz**2 + ky**2 + kx**2)
 
 
-@pytest.mark.parametrize(("spectrum", "resolution"), [("white", None), ("band", 3.0), ("band", 6.0), ("band", 20.0)])
-def test_the_level_is_the_one_asked_for_in_expectation(clean, rng, spectrum, resolution):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"spectrum": "white"},
+        {"spectrum": "band", "resolution": 3.0},
+        {"spectrum": "band", "resolution": 6.0},
+        {"spectrum": "band", "resolution": 20.0},
+        {"spectrum": "correlated", "correlation": 0.5},
+        {"spectrum": "correlated", "correlation": 4.0},
+    ],
+)
+def test_the_level_is_the_one_asked_for_in_expectation(clean, rng, kind):
     n_maps = 60
     scale = 0.5 * clean.values.std()
-    powers = [
-        np.mean((add_noise(rng, clean, 0.5, spectrum=spectrum, resolution=resolution).values - clean.values) ** 2)
-        for _ in range(n_maps)
-    ]
+    powers = [np.mean((add_noise(rng, clean, 0.5, **kind).values - clean.values) ** 2) for _ in range(n_maps)]
     error = np.std(powers, ddof=1) / math.sqrt(n_maps)
     assert abs(np.mean(powers) - scale**2) < 4.0 * error
 
@@ -51,6 +59,53 @@ def test_band_limited_noise_is_white_below_the_limit_and_zero_above(clean, rng):
     # Each term's power has an exponential distribution: its mean over n terms and 40 maps is good to 1/sqrt(20 n).
     spread = math.sqrt(1.0 / (20 * len(low)) + 1.0 / (20 * len(high)))
     assert abs(low.mean() / high.mean() - 1.0) < 4.0 * spread
+
+
+def test_correlated_noise_has_the_correlation_asked_for(clean, rng):
+    """By distance, along each axis of a grid whose voxels are not cubes."""
+    length, n_maps = 2.5, 80
+    products = np.zeros((3, 4, n_maps))
+    for n in range(n_maps):
+        noise = add_noise(rng, clean, 1.0, spectrum="correlated", correlation=length).values - clean.values
+        noise /= clean.values.std()
+        for axis in range(3):
+            for step in range(4):
+                products[axis, step, n] = np.mean(noise * np.roll(noise, step, axis=2 - axis))
+    distance = VOXEL[:, None] * np.arange(4)
+    expected = np.exp(-(distance**2) / (2.0 * length**2))
+    error = products.std(axis=2, ddof=1) / math.sqrt(n_maps)
+    assert np.all(np.abs(products.mean(axis=2) - expected) < 4.0 * error)
+    assert error.max() < 0.02
+
+
+def test_coloured_noise_has_the_power_asked_for_at_each_frequency(rng):
+    shape, n_maps = (20, 21, 22), 200
+    k = frequencies(DensityMap(np.zeros(shape), VOXEL, np.zeros(3)))
+
+    def power(frequency):
+        return 0.1 + 5.0 * np.exp(-30.0 * frequency)
+
+    found = np.zeros(shape)
+    for _ in range(n_maps):
+        found += np.abs(np.fft.fftn(coloured_noise(rng, shape, VOXEL, power))) ** 2 / np.prod(shape) / n_maps
+    ratio = found / power(k)
+    edges = np.quantile(k, np.linspace(0.0, 1.0, 9))
+    for low, high in pairwise(edges):
+        inside = (k >= low) & (k <= high)
+        # each term and its conjugate are one number with two degrees of freedom
+        assert abs(ratio[inside].mean() - 1.0) < 4.0 * math.sqrt(2.0 / (np.count_nonzero(inside) * n_maps))
+
+
+def test_half_maps_share_the_density_and_not_the_noise(clean, rng):
+    one, two = make_half_maps(rng, clean, lambda k: 4.0 * np.exp(-2.0 * k))
+    n_voxels = clean.values.size
+    first, second = one.values - clean.values, two.values - clean.values
+    expected = np.mean(4.0 * np.exp(-2.0 * frequencies(clean)))
+    tolerance = 5.0 * math.sqrt(2.0 / n_voxels)
+    for noise, share in ((first, 2.0), (second, 2.0), (0.5 * (first + second), 1.0), (0.5 * (first - second), 1.0)):
+        assert np.mean(noise**2) == pytest.approx(share * expected, rel=tolerance)
+    assert abs(np.mean(first * second)) < tolerance * 2.0 * expected
+    assert one.name != two.name
 
 
 def test_white_noise_is_independent_at_each_voxel(clean, rng):
@@ -88,6 +143,7 @@ def test_no_noise_leaves_the_values(clean, rng):
         (1.0, "pink", 4.0, "pink"),
         (1.0, "band", None, "resolution"),
         (1.0, "band", 0.0, "resolution"),
+        (1.0, "correlated", 4.0, "correlation"),
     ],
 )
 def test_settings_that_make_no_sense(clean, rng, sd, spectrum, resolution, named):

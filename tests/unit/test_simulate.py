@@ -123,6 +123,7 @@ def test_noise_is_repeated_by_its_seed_and_has_the_level_asked_for(protein):
         ({"resolution": 8.0, "noise": -0.5}, "noise"),
         ({"resolution": 8.0, "noise": math.nan}, "noise"),
         ({"resolution": 8.0, "noise_spectrum": "pink"}, "pink"),
+        ({"resolution": 8.0, "noise": 1.0, "noise_spectrum": "correlated"}, "correlation"),
         ({"resolution": 8.0, "kernel": "square"}, "square"),
         ({"resolution": 8.0, "kernel": "gaussian", "atoms": "some"}, "some"),
     ],

@@ -259,7 +259,7 @@ def _summary(
         "resolution": config.resolution,
         "sigma": problem.target.sigma,
         "region_volume": problem.target.region_volume,
-        "observations": problem.target.observations(config.resolution, config.copies),
+        "observations": problem.target.counted_observations(config),
         "chains_used": list(used),
         "acceptance": float(acceptance.mean()),
         "acceptance_of_chains": acceptance.tolist(),

@@ -36,6 +36,7 @@ def simulate(
     box: int | None = None,
     noise: float = 0.0,
     noise_spectrum: str = "band",
+    noise_correlation: float | None = None,
     seed: int = 1,
     kernel: str = "scattering",
     atoms: str = "ca",
@@ -55,8 +56,9 @@ def simulate(
         Voxels along each edge of the cube; by default what leaves 3 sigma + 10 Å around the model, rounded up to a
         size that is quick to transform. The cube is centred on the model to within a voxel: the origin is a multiple
         of the voxel size.
-    noise, noise_spectrum
-        Level in units of the clean map's own standard deviation, and spectrum: see :func:`bayesflex.noise.add_noise`.
+    noise, noise_spectrum, noise_correlation
+        Level in units of the clean map's own standard deviation, spectrum, and the correlation length in Å of the
+        "correlated" one: see :func:`bayesflex.noise.add_noise`.
     seed
         Of the noise.
     kernel
@@ -122,8 +124,16 @@ def simulate(
     )
     if noise == 0:
         return density
-    density = add_noise(np.random.default_rng(seed), density, noise, spectrum=noise_spectrum, resolution=resolution)
-    note = f"Noise of {noise:g} times the map's standard deviation, spectrum {noise_spectrum}, seed {seed}."
+    density = add_noise(
+        np.random.default_rng(seed),
+        density,
+        noise,
+        spectrum=noise_spectrum,
+        resolution=resolution,
+        correlation=noise_correlation,
+    )
+    kind = noise_spectrum if noise_correlation is None else f"{noise_spectrum} over {noise_correlation:g} Å"
+    note = f"Noise of {noise:g} times the map's standard deviation, spectrum {kind}, seed {seed}."
     return replace(density, notes=(*density.notes, note))
 
 
