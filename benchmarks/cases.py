@@ -92,7 +92,7 @@ def functions_of(case: Case, ca: Structure) -> dict[str, Callable[[], object]]:
     nu = independent_observations(target.region_volume, resolution)
 
     def marginal(spectrum: Spectrum, evaluation: str) -> Likelihood:
-        return MarginalLikelihood(target.overlap(weights, spectrum, True, evaluation), nu, 0.1, 10.0)
+        return MarginalLikelihood(target.overlap(weights, spectrum, True, evaluation, start), nu, 0.1, 10.0)
 
     grid, white = marginal(Spectrum(), "grid"), marginal(Spectrum(), "pairs")
     low_pass = marginal(Spectrum(resolution), "pairs")

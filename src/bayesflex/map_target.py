@@ -25,7 +25,7 @@ from bayesflex.overlap import Overlap
 from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
-from bayesflex.overlap.pairs import PairOverlap
+from bayesflex.overlap.pairs import MapFields, PairOverlap
 from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
@@ -85,7 +85,9 @@ class MapTarget:
         values = self.values[self.region]
         return len(values), float(values.sum()), float(np.vdot(values, values))
 
-    def overlap(self, weights: Array, spectrum: Spectrum, centred: bool, evaluation: str) -> Overlap:
+    def overlap(
+        self, weights: Array, spectrum: Spectrum, centred: bool, evaluation: str, positions: Array | None = None
+    ) -> Overlap:
         """Return the overlap of beads with the map.
 
         Parameters
@@ -98,6 +100,8 @@ class MapTarget:
             Whether an unknown offset is projected out. Uncentred, the whole grid counts.
         evaluation
             "pairs" or "grid".
+        positions
+            Of the beads at the start, (n_beads, 3), Å: see :class:`~bayesflex.overlap.pairs.PairOverlap`.
         """
         region = self.region if centred else np.ones_like(self.region)
         if evaluation == "grid":
@@ -133,15 +137,14 @@ class MapTarget:
                 self._product(indicator, self.background, spectrum) if centred else 0.0,
             )
         return PairOverlap(
-            field,
-            pair_function(self.sigma, spectrum, float(np.prod(self.voxel_size))),
+            [MapFields(field, offset_field, fixed_field)],
+            [[pair_function(self.sigma, spectrum, float(np.prod(self.voxel_size)))]],
             weights,
             map_power,
             self.domain,
-            offset_field,
             offset_norm,
-            fixed_field,
             fixed_values,
+            positions=positions,
         )
 
     def _field(self, values: Array, spectrum: Spectrum) -> tuple[SplineField, float]:
@@ -184,7 +187,7 @@ class MapTarget:
         blur = math.sqrt(max(wanted**2 - full**2, 0.0))
         evaluation = chosen_evaluation(config)
         if config.likelihood == "gaussian":
-            overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation)
+            overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation, beads.place(start))
             at_start = overlap.evaluate(beads.place(start))
             if at_start is None or at_start.cross <= 0.0:
                 raise InputError(
@@ -203,7 +206,7 @@ class MapTarget:
         elif config.observations == "voxels":
             # Voxels count one by one where their noise is white, without a band.
             spectrum = Spectrum()
-        overlap = self.overlap(beads.weights, spectrum, True, evaluation)
+        overlap = self.overlap(beads.weights, spectrum, True, evaluation, beads.place(start))
         return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
 
     def simulated(self, positions: Array, weights: Array) -> Array:

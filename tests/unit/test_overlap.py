@@ -11,8 +11,8 @@ import scipy.fft
 
 from bayesflex.map_target import MapTarget
 from bayesflex.overlap.field import SPACING, overlap_field
-from bayesflex.overlap.pair_function import pair_function
-from bayesflex.overlap.pairs import PairOverlap
+from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_function
+from bayesflex.overlap.pairs import MapFields, PairOverlap
 from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
 from bayesflex.rendering import render
 
@@ -146,23 +146,26 @@ def test_tapered_spectrum_equals_a_filter_in_fourier_space(resolution, blur, rng
 
 def test_pair_function_of_white_noise_is_a_gaussian():
     function = pair_function(SIGMA, Spectrum(), 1.5)
-    r = np.linspace(0.0, 0.94 * function.cutoff, 500)
+    r = np.linspace(0.0, 2.0 * function.cutoff, 500)
     expected = (4.0 * math.pi * SIGMA**2) ** -1.5 * np.exp(-(r**2) / (4.0 * SIGMA**2)) / 1.5
-    u = r**2 / function.cutoff**2 * len(function.table)
-    cell = u.astype(int)
-    got = np.polynomial.polynomial.polyval(u - cell, function.table[cell].T, tensor=False)
-    np.testing.assert_allclose(got, expected, atol=1e-9 * expected[0])
+    np.testing.assert_allclose(function(r), expected, atol=1.2 * TOLERANCE * expected[0])
     assert function.at_zero == pytest.approx(expected[0], rel=1e-12)
 
 
-def test_pair_function_ends_with_value_and_slope_zero():
-    function = pair_function(SIGMA, Spectrum(8.9), 1.0)
-    end = function.table[-1]
-    assert abs(end.sum()) < 1e-12 * function.at_zero
-    assert abs(end @ [0.0, 1.0, 2.0, 3.0]) < 1e-9 * function.at_zero
-    # pieces join in value and slope
-    assert np.abs(function.table[:-1].sum(axis=1) - function.table[1:, 0]).max() < 1e-12 * function.at_zero
-    assert np.abs(function.table[:-1] @ [0.0, 1.0, 2.0, 3.0] - function.table[1:, 1]).max() < 1e-12 * function.at_zero
+def test_pair_function_of_two_widths_is_a_gaussian_of_their_mean_square():
+    function = pair_function(1.5, Spectrum(), 1.0, 2.5)
+    assert function.cutoff == pytest.approx(pair_function(math.sqrt(0.5 * (1.5**2 + 2.5**2)), Spectrum(), 1.0).cutoff)
+    r = np.linspace(0.0, function.cutoff, 50)
+    expected = (2.0 * math.pi * (1.5**2 + 2.5**2)) ** -1.5 * np.exp(-0.5 * r**2 / (1.5**2 + 2.5**2))
+    np.testing.assert_allclose(function(r), expected, atol=1.2 * TOLERANCE * expected[0])
+
+
+@pytest.mark.parametrize("spectrum", [Spectrum(), Spectrum(8.9), Spectrum(3.2), Spectrum(9.0, 12.0)])
+def test_pair_function_ends_with_value_and_slope_zero(spectrum):
+    function = pair_function(SIGMA, spectrum, 1.0)
+    slope = np.polynomial.polynomial.polyder(function.coefficients)
+    assert abs(np.polynomial.polynomial.polyval(1.0, function.coefficients)) < 1e-12 * function.at_zero
+    assert abs(np.polynomial.polynomial.polyval(1.0, slope)) < 1e-11 * function.at_zero
 
 
 def test_a_fixed_background_counts_as_beads_that_stand_still(rng):
@@ -225,15 +228,60 @@ def test_the_overlap_does_not_depend_on_when_the_neighbours_were_listed(rng):
     assert two.evaluate(path[-1]) == last
 
 
+def test_beads_of_two_widths_are_as_on_the_grid(rng):
+    values, coords = noisy_map(rng), beads()
+    widths, kind = (SIGMA, 1.4 * SIGMA), (np.arange(40) % 3 == 0).astype(np.int64)
+    fields = [overlap_field(values, VOXEL, ORIGIN, width, Spectrum(), widths) for width in widths]
+    voxel = float(np.prod(VOXEL))
+    pairs = [[pair_function(a, Spectrum(), voxel, b) for b in widths] for a in widths]
+    domain = target(values).domain
+    overlap = PairOverlap(
+        [MapFields(field) for field, _ in fields], pairs, WEIGHTS, fields[0][1], domain, kind=kind, positions=coords
+    )
+
+    def exact(at):
+        density = sum(
+            render(at[kind == k], WEIGHTS[kind == k], width, SHAPE, VOXEL, ORIGIN, 6.0)
+            for k, width in enumerate(widths)
+        )
+        return np.vdot(values, density), np.vdot(density, density)
+
+    got, expected = overlap.evaluate(coords), exact(coords)
+    assert got.cross == pytest.approx(expected[0], rel=2e-3)
+    assert got.power == pytest.approx(expected[1], rel=5e-4)
+    for number in (0, 1, 17):
+        step = np.zeros_like(coords)
+        step[number] = [0.02, -0.01, 0.015]
+        for index, of in enumerate([(1.0, 0.0), (0.0, 1.0)]):
+            overlap.evaluate(coords)
+            slope = np.vdot(overlap.gradient(*of), step)
+            change = 0.5 * (overlap.evaluate(coords + step)[index] - overlap.evaluate(coords - step)[index])
+            assert slope == pytest.approx(change, rel=1e-3, abs=1e-6 * abs(expected[index]))
+
+
+@pytest.mark.parametrize("degree", [10, 11, 17])
+def test_a_polynomial_of_any_degree_is_summed(degree, rng):
+    """Also one longer than those that the compiler knows: zeros added to a polynomial change nothing."""
+    pair = pair_function(SIGMA, Spectrum(), 1.0)
+    longer = PairFunction(
+        pair.at_zero, pair.cutoff, np.pad(pair.coefficients, (0, degree + 1 - len(pair.coefficients)))
+    )
+    field, power = overlap_field(noisy_map(rng), VOXEL, ORIGIN, SIGMA, Spectrum())
+    domain = (ORIGIN, ORIGIN + VOXEL * 33)
+    values = [
+        PairOverlap([MapFields(field)], [[one]], WEIGHTS, power, domain).evaluate(beads()) for one in (pair, longer)
+    ]
+    assert values[0].power == pytest.approx(values[1].power, rel=1e-13)
+
+
 def test_field_of_a_single_voxel_is_the_bead_itself():
     values = np.zeros(SHAPE)
     values[15, 16, 17] = 2.0
     field, power = overlap_field(values, VOXEL, ORIGIN, SIGMA, Spectrum())
     assert power == pytest.approx(4.0)
     at = ORIGIN + VOXEL * np.array([17, 16, 15]) + np.array([1.0, -0.5, 2.0])
-    overlap = PairOverlap(
-        field, pair_function(SIGMA, Spectrum(), 1.0), np.ones(1), power, (ORIGIN, ORIGIN + VOXEL * 33)
-    )
+    pairs = [[pair_function(SIGMA, Spectrum(), 1.0)]]
+    overlap = PairOverlap([MapFields(field)], pairs, np.ones(1), power, (ORIGIN, ORIGIN + VOXEL * 33))
     peak = (2.0 * math.pi * SIGMA**2) ** -1.5
     expected = 2.0 * peak * math.exp(-(1.0 + 0.25 + 4.0) / (2.0 * SIGMA**2))
     # a single voxel is as sharp as a map can be: what the grid cannot carry is lost

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -18,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.simd import WIDTH, load, splat, total_even, total_odd
 
 Array = NDArray[np.float64]
 
@@ -31,13 +33,12 @@ _PADDING = 4.0
 
 @dataclass(frozen=True, eq=False)
 class SplineField:
-    """Cubic B-spline coefficients of one or more scalar fields on one grid.
+    """Cubic B-spline coefficients of a scalar field on a grid.
 
     Parameters
     ----------
     coefficients
-        Shape (nz, ny, nx, n_fields), float32: rounded once, so that value and gradient stay consistent. Fields that
-        are read at the same places lie side by side in memory.
+        Shape (nz, ny, nx), float32: rounded once, so that value and gradient stay consistent.
     origin, spacing
         Position of coefficient (0, 0, 0) and grid spacing, order (x, y, z), Å.
     """
@@ -47,77 +48,116 @@ class SplineField:
     spacing: Array
 
 
+class FieldArrays(NamedTuple):
+    """Fields on one grid in the form that compiled code reads: two by two, side by side in memory."""
+
+    coefficients: NDArray[np.float32]  # (n_pairs, nz, ny, nx, 2)
+    origin: Array
+    spacing: Array
+
+
+def field_arrays(fields: Sequence[SplineField]) -> FieldArrays:
+    """Return fields of one map's grid (same shape, spacing and origin); an odd one gets zeros beside it.
+
+    Two fields, four coefficients along x each, are the eight numbers that are read at a time.
+    """
+    shape = fields[0].coefficients.shape
+    pairs = np.zeros((-(-len(fields) // 2), *shape, 2), dtype=np.float32)
+    for number, field in enumerate(fields):
+        pairs[number // 2, ..., number % 2] = field.coefficients
+    return FieldArrays(pairs, fields[0].origin, fields[0].spacing)
+
+
+_SIXTH = 1.0 / 6.0
+
+# The four weights as polynomials of the fraction t, rows 1, t, t², t³, each weight for two fields.
+_BASIS = np.repeat(np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0, 2, axis=1)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _weights(t, w, d):  # type: ignore[no-untyped-def]
+def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
     """Fill the four cubic B-spline weights and their derivatives at the fraction t in [0, 1)."""
     s = 1.0 - t
-    w[0] = s * s * s / 6.0
+    w[0] = s * s * s * _SIXTH
     w[1] = 2.0 / 3.0 - 0.5 * t * t * (2.0 - t)
     w[2] = 2.0 / 3.0 - 0.5 * s * s * (2.0 - s)
-    w[3] = t * t * t / 6.0
+    w[3] = t * t * t * _SIXTH
     d[0] = -0.5 * s * s
     d[1] = t * (1.5 * t - 2.0)
     d[2] = -s * (1.5 * s - 2.0)
     d[3] = 0.5 * t * t
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _interpolate_kernel(coords, weights, coefficients, origin, spacing, totals, gradients):  # type: ignore[no-untyped-def]
-    """Set totals (n_fields,) to sum_n w_n F(r_n) and gradients (n_fields, n, 3) to its derivatives.
+@njit(cache=True, nogil=True, error_model="numpy")
+def interpolate(positions, weights, first, offset, fields, work, totals, gradients):  # type: ignore[no-untyped-def]
+    """Add sum_n w_n F(r_n) to totals and set gradients to its derivatives, for two fields.
 
-    Where a bead is off the fields' grid the totals are NaN and the gradients are not complete.
+    Parameters
+    ----------
+    positions, weights
+        By axis, (3, n_places), and (n_places,): places without weight are passed over.
+    first, offset
+        Each place sees the pair of fields ``first + offset``, first (n_places,); none where first is negative.
+    fields
+        ``FieldArrays``.
+    work
+        Workspace, (4, 4).
+    totals, gradients
+        Shapes (2,) and (2, 3, n_places). Where a bead is off the fields' grid the totals are NaN and the gradients
+        are not complete.
     """
-    nz, ny, nx, n_fields = coefficients.shape
-    flat = coefficients.reshape(-1)
-    wx, wy, wz = np.empty(4), np.empty(4), np.empty(4)
-    dx, dy, dz = np.empty(4), np.empty(4), np.empty(4)
+    coefficients, origin, spacing = fields.coefficients, fields.origin, fields.spacing
+    nz, ny, nx = coefficients.shape[1], coefficients.shape[2], coefficients.shape[3]
+    wy, dy, wz, dz = work[0], work[1], work[2], work[3]
+    one, t1, t2, t3 = load(_BASIS, 0), load(_BASIS, WIDTH), load(_BASIS, 2 * WIDTH), load(_BASIS, 3 * WIDTH)
     inv_x, inv_y, inv_z = 1.0 / spacing[0], 1.0 / spacing[1], 1.0 / spacing[2]
-    totals[:] = 0.0
-    for n in range(coords.shape[0]):
-        ux = (coords[n, 0] - origin[0]) * inv_x
-        uy = (coords[n, 1] - origin[1]) * inv_y
-        uz = (coords[n, 2] - origin[2]) * inv_z
+    for n in range(positions.shape[1]):
+        if first[n] < 0:
+            gradients[:, :, n] = 0.0
+            continue
+        ux = (positions[0, n] - origin[0]) * inv_x
+        uy = (positions[1, n] - origin[1]) * inv_y
+        uz = (positions[2, n] - origin[2]) * inv_z
         # Written so that NaN fails the test and never becomes an index.
         if not (ux >= 1.0 and uy >= 1.0 and uz >= 1.0 and ux < nx - 2 and uy < ny - 2 and uz < nz - 2):
             totals[:] = math.nan
             return
         ix, iy, iz = int(ux), int(uy), int(uz)
-        _weights(ux - ix, wx, dx)
-        _weights(uy - iy, wy, dy)
-        _weights(uz - iz, wz, dz)
-        for f in range(n_fields):
-            value = gx = gy = gz = 0.0
-            for c in range(4):
-                first = (((iz - 1 + c) * ny + iy - 1) * nx + ix - 1) * n_fields + f
-                plane = plane_x = plane_y = 0.0
-                for b in range(4):
-                    row = flat[first : first + 3 * n_fields + 1]
-                    c0, c1, c2, c3 = row[0], row[n_fields], row[2 * n_fields], row[3 * n_fields]
-                    s0 = c0 * wx[0] + c1 * wx[1] + c2 * wx[2] + c3 * wx[3]
-                    s1 = c0 * dx[0] + c1 * dx[1] + c2 * dx[2] + c3 * dx[3]
-                    plane += wy[b] * s0
-                    plane_x += wy[b] * s1
-                    plane_y += dy[b] * s0
-                    first += nx * n_fields
-                value += wz[c] * plane
-                gx += wz[c] * plane_x
-                gy += wz[c] * plane_y
-                gz += dz[c] * plane
-            totals[f] += weights[n] * value
-            gradients[f, n, 0] = weights[n] * gx * inv_x
-            gradients[f, n, 1] = weights[n] * gy * inv_y
-            gradients[f, n, 2] = weights[n] * gz * inv_z
-
-
-def stack_fields(fields: Sequence[SplineField]) -> SplineField:
-    """Return fields of one map's grid (same shape, spacing and origin) side by side, in this order."""
-    return SplineField(
-        np.concatenate([field.coefficients for field in fields], axis=3), fields[0].origin, fields[0].spacing
-    )
+        _fill_weights(uy - iy, wy, dy)
+        _fill_weights(uz - iz, wz, dz)
+        value = along_y = along_z = splat(0.0)
+        for c in range(4):
+            row = 2 * (((((first[n] + offset) * nz + iz - 1 + c) * ny) + iy - 1) * nx + ix - 1)
+            plane = plane_y = splat(0.0)
+            for b in range(4):
+                eight = load(coefficients, row)
+                plane = plane + eight * splat(wy[b])
+                plane_y = plane_y + eight * splat(dy[b])
+                row += 2 * nx
+            value = value + plane * splat(wz[c])
+            along_y = along_y + plane_y * splat(wz[c])
+            along_z = along_z + plane * splat(dz[c])
+        t = splat(ux - ix)
+        x_weights = one + t * (t1 + t * (t2 + t * t3))
+        x_slopes = t1 + t * (t2 + t2 + t * (t3 + t3 + t3))
+        value, along_x = value * x_weights, value * x_slopes
+        along_y, along_z = along_y * x_weights, along_z * x_weights
+        w = weights[n]
+        totals[0] += w * total_even(value)
+        totals[1] += w * total_odd(value)
+        w_x, w_y, w_z = w * inv_x, w * inv_y, w * inv_z
+        gradients[0, 0, n], gradients[1, 0, n] = w_x * total_even(along_x), w_x * total_odd(along_x)
+        gradients[0, 1, n], gradients[1, 1, n] = w_y * total_even(along_y), w_y * total_odd(along_y)
+        gradients[0, 2, n], gradients[1, 2, n] = w_z * total_even(along_z), w_z * total_odd(along_z)
 
 
 def overlap_field(
-    values: Array, voxel_size: Array, origin: Array, sigma: float, spectrum: Spectrum
+    values: Array,
+    voxel_size: Array,
+    origin: Array,
+    sigma: float,
+    spectrum: Spectrum,
+    sharing: tuple[float, ...] = (),
 ) -> tuple[SplineField, float]:
     """Return the field F of a map and the map's power ``(rho, P rho)``.
 
@@ -131,6 +171,8 @@ def overlap_field(
         Standard deviation of a bead's Gaussian, Å.
     spectrum
         Precision spectrum P.
+    sharing
+        Standard deviations of other beads, Å, whose fields are to be on the same grid.
 
     Returns
     -------
@@ -139,9 +181,9 @@ def overlap_field(
     map_power : float
         ``(rho, P rho)``, a sum over voxels.
     """
-    width = math.hypot(sigma, spectrum.blur)
+    narrowest, widest = (math.hypot(limit((sigma, *sharing)), spectrum.blur) for limit in (min, max))
     voxel = np.asarray(voxel_size, dtype=np.float64)[::-1]  # (z, y, x), as the axes of values
-    padding, shape = _padded(values.shape, voxel, width)
+    padding, shape = _padded(values.shape, voxel, widest)
     transform = scipy.fft.rfftn(values, s=shape, workers=1)
     squared = _squared_frequency(shape, voxel)
     weight = spectrum(np.sqrt(squared))
@@ -149,7 +191,9 @@ def overlap_field(
 
     transform *= weight * np.exp(-2.0 * math.pi**2 * sigma**2 * squared)
     box = np.array(shape) * voxel
-    fine = tuple(scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * width)), 8), real=True) for length in box)
+    fine = tuple(
+        scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * narrowest)), 8), real=True) for length in box
+    )
     field = scipy.fft.irfftn(_resized(transform, shape, fine), s=fine, workers=1)
     # Samples of the resized transform, and the sum over voxels instead of an integral.
     field *= np.prod(fine) / np.prod(shape) / np.prod(voxel)
@@ -159,7 +203,7 @@ def overlap_field(
     field = np.roll(field, shift, axis=(0, 1, 2))
     coefficients = scipy.ndimage.spline_filter(field, order=3, mode="grid-wrap", output=np.float64)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
-    return SplineField(coefficients.astype(np.float32)[..., None], start, spacing[::-1].copy()), map_power
+    return SplineField(coefficients.astype(np.float32), start, spacing[::-1].copy()), map_power
 
 
 def inner_product(a: Array, b: Array, voxel_size: Array, width: float, spectrum: Spectrum) -> float:

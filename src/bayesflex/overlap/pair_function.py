@@ -1,7 +1,9 @@
-"""The pair function K(r): the overlap of two beads at a distance, tabulated.
+"""The pair function K(r): the overlap of two beads at a distance, as a polynomial.
 
-``K(r) = (1 / voxel volume) ∫ P(k) ĝ(k)² exp(2 pi i k·r) d³k``, so that the model's power is
-``(rho_sim, P rho_sim) = sum_nm w_n w_m K(|r_n - r_m|)``. For white noise it is a Gaussian of width √2 sigma.
+``K(r) = (1 / voxel volume) ∫ P(k) ĝ_a(k) ĝ_b(k) exp(2 pi i k·r) d³k``, so that the model's power is
+``(rho_sim, P rho_sim) = sum_nm w_n w_m K(|r_n - r_m|)``. For white noise it is a Gaussian of width √2 sigma. K is a
+smooth function of r² that fades, so that one polynomial in r² holds all of it up to the distance at which it ends:
+no table is read, and eight pairs are evaluated at once.
 """
 
 from __future__ import annotations
@@ -15,33 +17,46 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.simd import WIDTH, load, lowest_bit, select, splat, store, total
 
 Array = NDArray[np.float64]
 
-#: K is cut where it has fallen, and stays, below this fraction of K(0).
-TOLERANCE = 1e-4
+#: Largest error of K at any distance, as a fraction of K(0): from there on it counts as zero, and the polynomial
+#: is as accurate. The power of a protein is then right to about 1e-4.
+TOLERANCE = 5e-5
 
-_N_INTERVALS = 1024
+#: Smallest and largest degree of the polynomial.
+_DEGREES = (10, 25)
+_SHORT = _DEGREES[0] + 1
+
 _N_NODES = 600
+
+#: Distances at which K is sampled for the fit of the polynomial, and to find its end.
+_N_SAMPLES, _N_REACH = 400, 1600
 
 
 @dataclass(frozen=True, eq=False)
 class PairFunction:
-    """Piecewise cubic table of K over the squared distance.
+    """Polynomial of K in the squared distance, zero with its slope at the cut-off.
 
     Parameters
     ----------
     at_zero
         K(0).
     cutoff
-        Distance (Å) from which K is zero; value and slope go to zero there.
-    table
-        Shape (n_intervals, 4): coefficients of 1, t, t², t³ with t in [0, 1) inside each interval of r².
+        Distance (Å) from which K is zero.
+    coefficients
+        Of 1, v, v², ... with ``v = 2 r² / cutoff² - 1`` from -1 to 1.
     """
 
     at_zero: float
     cutoff: float
-    table: Array
+    coefficients: Array
+
+    def __call__(self, distance: Array) -> Array:
+        """Return K at distances in Å."""
+        v = 2.0 * np.minimum(distance / self.cutoff, 1.0) ** 2 - 1.0
+        return np.where(distance < self.cutoff, np.polynomial.polynomial.polyval(v, self.coefficients), 0.0)
 
 
 @functools.cache
@@ -50,99 +65,114 @@ def _quadrature() -> tuple[Array, Array]:
     return np.polynomial.legendre.leggauss(_N_NODES)
 
 
-def pair_function(sigma: float, spectrum: Spectrum, voxel_volume: float) -> PairFunction:
-    """Tabulate K for beads of standard deviation ``sigma`` (Å) under a precision spectrum.
+def pair_function(
+    sigma: float, spectrum: Spectrum, voxel_volume: float, other_sigma: float | None = None
+) -> PairFunction:
+    """Return K for beads of standard deviations ``sigma`` and ``other_sigma`` (Å) under a precision spectrum.
 
-    The radial integral is done by Gauss-Legendre quadrature. At a twentieth of the cut-off before its end, K is
-    switched off smoothly.
+    The radial integral is done by Gauss-Legendre quadrature, and the polynomial is the one of least squares at the
+    Chebyshev points, of the lowest degree that is within ``TOLERANCE``.
     """
-    width = math.hypot(sigma, spectrum.blur)
+    mean_square = 0.5 * (sigma**2 + (sigma if other_sigma is None else other_sigma) ** 2)
+    width = math.hypot(math.sqrt(mean_square), spectrum.blur)
     # exp(-4 pi^2 width^2 k^2) is below 1e-16 from here on
     k_max = math.sqrt(37.0) / (2.0 * math.pi * width)
     nodes, node_weights = _quadrature()
     k = 0.5 * k_max * (nodes + 1.0)
     amplitude = 0.5 * k_max * node_weights * 4.0 * math.pi * k**2
-    amplitude = amplitude * spectrum(k) * np.exp(-4.0 * math.pi**2 * sigma**2 * k**2) / voxel_volume
+    amplitude = amplitude * spectrum(k) * np.exp(-4.0 * math.pi**2 * mean_square * k**2) / voxel_volume
 
     def value(r: Array) -> Array:
         return np.asarray(np.sinc(2.0 * np.outer(r, k)) @ amplitude)
 
     at_zero = float(amplitude.sum())
-    reach = np.linspace(0.0, 16.0 * width + 4.0 * (spectrum.resolution or 0.0), 800)
-    above = np.abs(value(reach)) > TOLERANCE * at_zero
-    cutoff = float(reach[min(np.flatnonzero(above)[-1] + 1, len(reach) - 1)]) / 0.95
+    reach = np.linspace(0.0, 16.0 * width + 4.0 * (spectrum.resolution or 0.0), _N_REACH)
+    above = np.flatnonzero(np.abs(value(reach)) > TOLERANCE * at_zero)
+    cutoff = float(reach[min(above[-1] + 1, len(reach) - 1)])
 
-    squared = np.linspace(0.0, cutoff**2, _N_INTERVALS + 1)
-    r = np.sqrt(squared)
-    # d/ds with s = r²: the derivative of sinc(2kr) is (cos(2 pi k r) - sinc(2kr)) / r per unit of r
-    phase = 2.0 * math.pi * np.outer(r, k)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (np.cos(phase) - np.sinc(phase / math.pi)) / (2.0 * squared[:, None])
-    small = phase < 1e-2
-    slope = np.where(small, -((2.0 * math.pi * k) ** 2) / 6.0 * (1.0 - phase**2 / 10.0), slope)
-    values, slopes = value(r), slope @ amplitude
-    t = np.clip((r / cutoff - 0.95) / 0.05, 0.0, 1.0)
-    switch = 1.0 - t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
-    switch_slope = -30.0 * t**2 * (1.0 - t) ** 2 / (0.05 * cutoff) / (2.0 * np.maximum(r, 1e-12))
-    slopes = slopes * switch + values * switch_slope
-    values = values * switch
-
-    step = squared[1]
-    left, right = values[:-1], values[1:]
-    d_left, d_right = step * slopes[:-1], step * slopes[1:]
-    table = np.stack(
-        [left, d_left, 3.0 * (right - left) - 2.0 * d_left - d_right, 2.0 * (left - right) + d_left + d_right], axis=1
-    )
-    return PairFunction(at_zero, cutoff, np.ascontiguousarray(table))
+    v = np.cos(math.pi * (np.arange(_N_SAMPLES) + 0.5) / _N_SAMPLES)
+    samples = value(cutoff * np.sqrt(0.5 * (v + 1.0)))
+    ending = np.array([0.25, -0.5, 0.25])  # ((1 - v) / 2)²: zero, and flat, at the cut-off
+    for degree in range(*_DEGREES):
+        basis = np.polynomial.chebyshev.chebvander(v, degree - 2)
+        factor, *_ = np.linalg.lstsq(basis * (0.5 * (1.0 - v[:, None])) ** 2, samples, rcond=None)
+        coefficients = np.polynomial.polynomial.polymul(np.polynomial.chebyshev.cheb2poly(factor), ending)
+        error = np.abs(np.polynomial.polynomial.polyval(v, coefficients) - samples).max()
+        # At the cut-off itself K may still be as large as the tolerance.
+        if error <= 1.2 * TOLERANCE * at_zero:
+            break
+    return PairFunction(at_zero, cutoff, np.ascontiguousarray(coefficients))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _pair_sum_kernel(  # type: ignore[no-untyped-def]
-    coords, weights, start, index, table, cutoff, near, squared, gradient
+@njit(cache=True, nogil=True, error_model="numpy")
+def pair_sum(  # type: ignore[no-untyped-def]
+    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work
 ):
-    """Return sum_{n != m} w_n w_m K(|r_n - r_m|) over a half list; set gradient (n, 3) to its derivative.
+    """Return sum_{n != m} w_n w_m K(|r_n - r_m|) over the tiles of a half list; add its derivative to gradient.
 
-    near (n,) and squared (n,) are workspaces: the partners within the cut-off are gathered first, without a branch,
-    since a third of the listed pairs are beyond it and no processor can guess which.
+    Positions and gradient are by axis, (3, n_places), weights (n_places,) with zeros in the empty places; start,
+    partner and rows as in ``TileArrays``. Tiles hold beads of one kind each, kind (n_tiles,); coefficients
+    (n_kinds, n_kinds, degree + 1) and cut2 (n_kinds, n_kinds) belong to pairs of kinds. work (WIDTH, 3, WIDTH) is a
+    workspace.
     """
-    cut2 = cutoff * cutoff
-    scale = table.shape[0] / cut2
-    gradient[:] = 0.0
-    total = 0.0
-    for i in range(coords.shape[0]):
-        xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
-        n_near = 0
-        for p in range(start[i], start[i + 1]):
-            j = index[p]
-            dx = xi - coords[j, 0]
-            dy = yi - coords[j, 1]
-            dz = zi - coords[j, 2]
-            s = dx * dx + dy * dy + dz * dz
-            near[n_near] = j
-            squared[n_near] = s
-            n_near += s < cut2
-        # 2 (both orders of the pair) times dK/ds times ds/dr = 2 d
-        slope = 4.0 * scale * weights[i]
-        gx = gy = gz = row = 0.0
-        for q in range(n_near):
-            j = near[q]
-            u = squared[q] * scale
-            cell = min(int(u), table.shape[0] - 1)  # s just below the cut may round up
-            t = u - cell
-            c1, c2, c3 = table[cell, 1], table[cell, 2], table[cell, 3]
-            row += weights[j] * (table[cell, 0] + t * (c1 + t * (c2 + t * c3)))
-            f = weights[j] * slope * (c1 + t * (2.0 * c2 + 3.0 * t * c3))
-            fx = f * (xi - coords[j, 0])
-            fy = f * (yi - coords[j, 1])
-            fz = f * (zi - coords[j, 2])
-            gx += fx
-            gy += fy
-            gz += fz
-            gradient[j, 0] -= fx
-            gradient[j, 1] -= fy
-            gradient[j, 2] -= fz
-        total += 2.0 * weights[i] * row
-        gradient[i, 0] += gx
-        gradient[i, 1] += gy
-        gradient[i, 2] += gz
-    return total
+    n_coefficients = coefficients.shape[2]
+    short = n_coefficients == _SHORT
+    zero, one = splat(0.0), splat(1.0)
+    lanes = np.arange(float(WIDTH))
+    numbers = load(lanes, 0)
+    n_places = positions.shape[1]
+    energy = zero
+    for tile in range(start.shape[0] - 1):
+        first = tile * WIDTH
+        work[:] = 0.0
+        for p in range(start[tile], start[tile + 1]):
+            other = partner[p] * WIDTH
+            a, b = kind[tile], kind[partner[p]]
+            table = coefficients[a, b]
+            limit = splat(cut2[a, b])
+            scale = splat(2.0 / cut2[a, b])
+            xj, yj, zj = (
+                load(positions, other),
+                load(positions, n_places + other),
+                load(positions, 2 * n_places + other),
+            )
+            wj = load(weights, other)
+            gx, gy, gz = load(gradient, other), load(gradient, n_places + other), load(gradient, 2 * n_places + other)
+            # Both orders of a pair, and the derivative of v: d(r²) is 2 d times the change of d.
+            slope = splat(8.0 / cut2[a, b])
+            bits = rows[p]
+            while bits != 0:
+                row = lowest_bit(bits)
+                bits &= bits - 1
+                i = first + row
+                dx, dy, dz = splat(positions[0, i]) - xj, splat(positions[1, i]) - yj, splat(positions[2, i]) - zj
+                s = dx * dx + dy * dy + dz * dz
+                counts = s < limit
+                if other == first:
+                    counts = counts & (splat(float(row)) < numbers)
+                v = s * scale - one
+                value, change = splat(table[n_coefficients - 1]), zero
+                if short:  # the same with a number of turns that the compiler knows
+                    for k in range(_SHORT - 2, -1, -1):
+                        change = change * v + value
+                        value = value * v + splat(table[k])
+                else:
+                    for k in range(n_coefficients - 2, -1, -1):
+                        change = change * v + value
+                        value = value * v + splat(table[k])
+                weight = select(counts, splat(weights[i]) * wj, zero)
+                energy = energy + weight * value
+                pull = weight * change * slope
+                fx, fy, fz = pull * dx, pull * dy, pull * dz
+                gx, gy, gz = gx - fx, gy - fy, gz - fz
+                at = row * 3 * WIDTH
+                store(work, at, load(work, at) + fx)
+                store(work, at + WIDTH, load(work, at + WIDTH) + fy)
+                store(work, at + 2 * WIDTH, load(work, at + 2 * WIDTH) + fz)
+            store(gradient, other, gx)
+            store(gradient, n_places + other, gy)
+            store(gradient, 2 * n_places + other, gz)
+        for row in range(WIDTH):
+            for axis in range(3):
+                gradient[axis, first + row] += total(load(work, (3 * row + axis) * WIDTH))
+    return 2.0 * total(energy)

@@ -1,119 +1,242 @@
 """PairOverlap: the overlap with a map evaluated without touching a voxel.
 
 The map enters through a spline field interpolated at the beads, the model's power through a pair function summed
-over a neighbour list. The cost depends neither on the box nor on the voxel size.
+over pairs that are close. The cost depends neither on the box nor on the voxel size.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from bayesflex.neighbours import NeighbourList
-from bayesflex.overlap import OverlapValues, inside
-from bayesflex.overlap.field import SplineField, _interpolate_kernel, stack_fields
-from bayesflex.overlap.pair_function import PairFunction, _pair_sum_kernel
+from bayesflex.overlap import OverlapValues
+from bayesflex.overlap.field import FieldArrays, SplineField, field_arrays, interpolate
+from bayesflex.overlap.pair_function import PairFunction, pair_sum
+from bayesflex.overlap.tiles import Tiles, spatial_places
+from bayesflex.simd import WIDTH
 
 Array = NDArray[np.float64]
 
-_SKIN = 3.0  # Å: at this the list is rebuilt every few trajectories and holds a third more pairs
+_SKIN = 2.0  # Å: building the list costs less than a sum over it, every few steps
+
+
+class MapFields(NamedTuple):
+    """Fields of a map for beads of one kind."""
+
+    map: SplineField
+    offset: SplineField | None = None  # of the region's indicator, where an unknown offset is projected out
+    fixed: SplineField | None = None  # of the density of atoms that are rendered but not moved
+
+
+class PairArrays(NamedTuple):
+    """What compiled code needs of an overlap besides the tiles. The last five are workspaces."""
+
+    weights: Array  # by place, (n_places,)
+    first_fields: NDArray[np.int64]  # first pair of fields of each place, -1 for empty ones, (n_places,)
+    kind: NDArray[np.int64]  # of each tile, (n_tiles,)
+    fields: FieldArrays
+    coefficients: Array  # of the pair functions, (n_kinds, n_kinds, degree + 1)
+    cut2: Array  # squares of their cut-offs, (n_kinds, n_kinds), Å²
+    self_power: float
+    offset_row: int  # which field is the offset's, or -1
+    offset_norm: float
+    fixed_row: int  # which field is that of the atoms that stand still, or -1
+    fixed_cross: float
+    fixed_power: float
+    fixed_offset: float
+    sums: Array  # of the fields, (n_fields,)
+    field_gradients: Array  # (n_fields, 3, n_places)
+    power_gradient: Array  # (3, n_places)
+    field_work: Array
+    pair_work: Array
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
+    """Return cross, power and offset of the beads last arranged; cross is NaN where one is off the field's grid."""
+    sums, gradients = arrays.sums, arrays.field_gradients
+    sums[:] = 0.0
+    for k in range(0, sums.shape[0], 2):
+        interpolate(
+            tiles.positions,
+            arrays.weights,
+            arrays.first_fields,
+            k // 2,
+            arrays.fields,
+            arrays.field_work,
+            sums[k : k + 2],
+            gradients[k : k + 2],
+        )
+        if math.isnan(sums[k]):
+            return math.nan, 0.0, 0.0
+    arrays.power_gradient[:] = 0.0
+    power = arrays.self_power + pair_sum(
+        tiles.positions,
+        arrays.weights,
+        tiles.start,
+        tiles.partner,
+        tiles.rows,
+        arrays.kind,
+        arrays.coefficients,
+        arrays.cut2,
+        arrays.power_gradient,
+        arrays.pair_work,
+    )
+    if arrays.fixed_row >= 0:
+        power += arrays.fixed_power + 2.0 * sums[arrays.fixed_row]
+    offset = 0.0
+    if arrays.offset_row >= 0:
+        offset = sums[arrays.offset_row] + arrays.fixed_offset
+        power -= offset * offset / arrays.offset_norm
+    return sums[0] + arrays.fixed_cross, power, offset
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore[no-untyped-def]
+    """Set out (n_beads, 3) to ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
+    gradients, of_power = arrays.field_gradients, arrays.power_gradient
+    d_offset = -2.0 * offset / arrays.offset_norm * d_power if arrays.offset_row >= 0 else 0.0
+    for p in range(tiles.places.shape[0]):
+        i = tiles.places[p]
+        if i < 0:
+            continue
+        for k in range(3):
+            g = d_cross * gradients[0, k, p] + d_power * of_power[k, p]
+            if arrays.offset_row >= 0:
+                g += d_offset * gradients[arrays.offset_row, k, p]
+            if arrays.fixed_row >= 0:
+                g += 2.0 * d_power * gradients[arrays.fixed_row, k, p]
+            out[i, k] = g
 
 
 class PairOverlap:
-    """Overlap of beads with a map from the field of the map and the pair function of the beads.
+    """Overlap of beads with a map from fields of the map and pair functions of the beads.
 
     Parameters
     ----------
-    field
-        F of the map.
-    pair
-        K of two beads.
+    fields
+        Those of each kind of beads; the same ones for every kind.
+    pairs
+        K of two beads, by their kinds: ``pairs[a][b]``, symmetric.
     weights
         Bead weights, shape (n_beads,).
     map_power
         ``(rho, P rho)``.
     domain
         Lowest and highest allowed position, each (3,), Å.
-    offset_field, offset_norm
-        Field of the region's indicator 1_M and ``(1_M, P 1_M)``, with which an unknown offset of the map is projected
-        out of the model; None and 0 where the offset is known. The map has been centred alike.
-    fixed_field, fixed_values
-        Field of the density of atoms that are rendered but not moved, and their own ``(cross, power, offset)``.
+    offset_norm
+        ``(1_M, P 1_M)`` of the region's indicator 1_M, with which an unknown offset of the map is projected out of the
+        model; 0 where the offset is known. The map has been centred alike.
+    fixed_values
+        ``(cross, power, offset)`` of the atoms that are rendered but not moved.
+    kind
+        Kind of each bead, shape (n_beads,); None where all are alike.
+    positions
+        Of the beads at the start, shape (n_beads, 3), Å: beads close to each other there are evaluated together, which
+        is faster and changes a sum by rounding only. By default beads close to each other in their order are.
     """
 
     def __init__(
         self,
-        field: SplineField,
-        pair: PairFunction,
+        fields: Sequence[MapFields],
+        pairs: Sequence[Sequence[PairFunction]],
         weights: Array,
         map_power: float,
         domain: tuple[Array, Array],
-        offset_field: SplineField | None = None,
         offset_norm: float = 0.0,
-        fixed_field: SplineField | None = None,
         fixed_values: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        kind: NDArray[np.int64] | None = None,
+        positions: Array | None = None,
     ) -> None:
         self.map_power = map_power
         self.domain = domain
-        others = [field for field in (offset_field, fixed_field) if field is not None]
-        self._fields = stack_fields([field, *others])
-        self._offset_row = 1 if offset_field is not None else None
-        self._fixed_row = len(others) if fixed_field is not None else None
-        self._offset_norm = offset_norm
-        self._fixed_values = fixed_values
-        self._pair = pair
-        self._weights = np.ascontiguousarray(weights, dtype=np.float64)
-        self._self_power = pair.at_zero * float(self._weights @ self._weights)
-        self._make_workspaces()
+        n = len(weights)
+        kind = np.zeros(n, np.int64) if kind is None else kind
+        if positions is None:
+            positions = np.stack([np.arange(float(n)), np.zeros(n), np.zeros(n)], axis=1)
+        places = spatial_places(positions, kind)
+        taken = places >= 0
+        of_place = np.where(taken, kind[places], -1)
+        by_place = np.where(taken, np.asarray(weights, dtype=np.float64)[places], 0.0)
 
-    def _make_workspaces(self) -> None:
-        n, n_fields = len(self._weights), self._fields.coefficients.shape[3]
-        self._neighbours = NeighbourList(self._pair.cutoff, _SKIN)
-        self._sums = np.zeros(n_fields)
-        self._field_gradients = np.zeros((n_fields, n, 3))
-        self._power_gradient = np.zeros((n, 3))
-        self._near, self._squared = np.empty(n, dtype=np.int32), np.empty(n)
+        every = [field for one in fields for field in _together(one)]
+        n_fields = len(every) // len(fields)
+        longest = max(len(pair.coefficients) for row in pairs for pair in row)
+        self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), _SKIN, domain)
+        self._arrays = PairArrays(
+            weights=by_place,
+            first_fields=np.where(taken, of_place * (n_fields // 2), -1),
+            kind=np.ascontiguousarray(of_place[::WIDTH]),
+            fields=field_arrays(every),
+            coefficients=np.array(
+                [[np.pad(pair.coefficients, (0, longest - len(pair.coefficients))) for pair in row] for row in pairs]
+            ),
+            cut2=np.array([[pair.cutoff**2 for pair in row] for row in pairs]),
+            self_power=sum(
+                pairs[k][k].at_zero * float(by_place[of_place == k] @ by_place[of_place == k])
+                for k in range(len(fields))
+            ),
+            offset_row=1 if fields[0].offset is not None else -1,
+            offset_norm=float(offset_norm),
+            fixed_row=-1 if fields[0].fixed is None else 1 if fields[0].offset is None else 2,
+            fixed_cross=float(fixed_values[0]),
+            fixed_power=float(fixed_values[1]),
+            fixed_offset=float(fixed_values[2]),
+            sums=np.zeros(n_fields),
+            field_gradients=np.zeros((n_fields, 3, len(places))),
+            power_gradient=np.zeros((3, len(places))),
+            field_work=np.zeros((4, 4)),
+            pair_work=np.zeros((WIDTH, 3, WIDTH)),
+        )
+        self._offset = 0.0
+
+    @property
+    def tiles(self) -> Tiles:
+        """The beads in tiles, with the list of neighbours."""
+        return self._tiles
+
+    @property
+    def arrays(self) -> PairArrays:
+        """What compiled code needs besides the tiles."""
+        return self._arrays
 
     def clone(self) -> PairOverlap:
         """Return one that shares the map and owns its workspaces."""
         other = copy.copy(self)
-        other._make_workspaces()
+        other._tiles = self._tiles.clone()
+        other._arrays = self._arrays._replace(
+            sums=np.zeros_like(self._arrays.sums),
+            field_gradients=np.zeros_like(self._arrays.field_gradients),
+            power_gradient=np.zeros_like(self._arrays.power_gradient),
+            field_work=np.zeros_like(self._arrays.field_work),
+            pair_work=np.zeros_like(self._arrays.pair_work),
+        )
         return other
 
     def evaluate(self, beads: Array) -> OverlapValues | None:
         """Return cross and power at bead positions (n_beads, 3), or None where a bead is outside the domain."""
-        if not inside(beads, self.domain):
+        if not self._tiles.update(beads):
             return None
-        pairs = self._neighbours.update(beads)
-        if pairs is None:
-            return None
-        fields, sums, gradients = self._fields, self._sums, self._field_gradients
-        _interpolate_kernel(beads, self._weights, fields.coefficients, fields.origin, fields.spacing, sums, gradients)
-        if math.isnan(sums[0]):
-            return None
-        power = self._self_power + _pair_sum_kernel(
-            beads,
-            self._weights,
-            *pairs,
-            self._pair.table,
-            self._pair.cutoff,
-            self._near,
-            self._squared,
-            self._power_gradient,
-        )
-        fixed_cross, fixed_power, fixed_offset = self._fixed_values
-        if self._fixed_row is not None:
-            power += fixed_power + 2.0 * sums[self._fixed_row]
-            self._power_gradient += 2.0 * gradients[self._fixed_row]
-        if self._offset_row is not None:
-            offset = sums[self._offset_row] + fixed_offset
-            power -= offset**2 / self._offset_norm
-            self._power_gradient -= (2.0 * offset / self._offset_norm) * gradients[self._offset_row]
-        return OverlapValues(float(sums[0] + fixed_cross), float(power))
+        cross, power, self._offset = pair_values(self._tiles.arrays, self._arrays)
+        return None if math.isnan(cross) else OverlapValues(cross, power)
 
     def gradient(self, d_cross: float, d_power: float) -> Array:
         """Return ``d_cross · ∂cross/∂r + d_power · ∂power/∂r``, shape (n_beads, 3), where last evaluated."""
-        return d_cross * self._field_gradients[0] + d_power * self._power_gradient
+        out = np.empty((int(np.count_nonzero(self._tiles.arrays.places >= 0)), 3))
+        pair_gradient(self._tiles.arrays, self._arrays, self._offset, d_cross, d_power, out)
+        return out
+
+
+def _together(fields: MapFields) -> list[SplineField]:
+    """Return the fields that there are, an even number: one of zeros completes the last pair."""
+    present = [field for field in fields if field is not None]
+    if len(present) % 2:
+        first = present[0]
+        present.append(SplineField(np.zeros_like(first.coefficients), first.origin, first.spacing))
+    return present

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from numba.core import event
 
 
-class _FirstCompilation(event.Listener):
+class _FirstCompilation(event.Listener):  # type: ignore[misc]  # Numba comes without types
     """Speaks once, when Numba begins to compile something that its cache does not hold."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

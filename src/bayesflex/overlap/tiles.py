@@ -1,0 +1,260 @@
+"""Tiles: beads in spatial order, eight at a time, and which tiles are close to each other.
+
+A sum over pairs of beads runs over pairs (bead, tile), so that eight partners that lie side by side in memory are
+taken at once. Which beads form a tile is settled once, for one structure; as the beads move tiles may spread, which
+costs time and never changes a result: a tile is listed by the box that its beads are in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesflex.neighbours import COORDINATE_LIMIT
+from bayesflex.simd import WIDTH
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+#: Boxes of tiles are grouped by so many, and these groups again, for the search of neighbours.
+_BRANCHES = 8
+
+#: Where the empty places of the last tile are, Å: far from any bead, and squares of it stay finite.
+_NOWHERE = 1e3 * COORDINATE_LIMIT
+
+#: What :func:`arrange` found.
+KEEP, REBUILD, OUTSIDE = 0, 1, 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bisect_kernel(positions, order):  # type: ignore[no-untyped-def]
+    """Sort indices so that each run of WIDTH · 2^k places, k = 0, 1, ..., is a compact group."""
+    first, last = np.empty(128, np.int64), np.empty(128, np.int64)
+    first[0], last[0] = 0, order.shape[0]
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        a, b = first[depth], last[depth]
+        if b - a <= WIDTH:
+            continue
+        part = order[a:b].copy()
+        widest, extent = 0, -1.0
+        for k in range(3):
+            low = high = positions[part[0], k]
+            for i in part:
+                low, high = min(low, positions[i, k]), max(high, positions[i, k])
+            if high - low > extent:
+                widest, extent = k, high - low
+        order[a:b] = part[np.argsort(positions[part, widest])]
+        half = WIDTH
+        while 2 * half < b - a:
+            half *= 2
+        first[depth], last[depth] = a, a + half
+        first[depth + 1], last[depth + 1] = a + half, b
+        depth += 2
+
+
+def spatial_places(positions: Array, kind: NDArray[np.integer] | None = None) -> Places:
+    """Return places for beads in which neighbours in space are close to each other, and tiles are of one kind.
+
+    Recursive bisection along the widest axis.
+
+    Parameters
+    ----------
+    positions
+        Shape (n_beads, 3), Å.
+    kind
+        Kind of each bead, shape (n_beads,); None where all are alike.
+
+    Returns
+    -------
+    ndarray
+        Index of the bead in each place, -1 where a place is empty; a multiple of ``WIDTH`` places.
+    """
+    positions = np.ascontiguousarray(positions, dtype=np.float64)
+    parts = []
+    for value in [0] if kind is None else np.unique(kind):
+        order = np.arange(len(positions)) if kind is None else np.flatnonzero(kind == value)
+        _bisect_kernel(positions, order)
+        parts.append(np.pad(order, (0, -len(order) % WIDTH), constant_values=-1))
+    return np.concatenate(parts)
+
+
+class TileArrays(NamedTuple):
+    """What compiled code needs of the beads in tiles. The last three change when the list is built anew."""
+
+    places: Places  # index of the bead in each place, or -1, shape (n_places,)
+    low: Array  # lowest and highest allowed position, (3,), Å
+    high: Array
+    slack2: float  # square of the distance that a bead may move before the list no longer holds, Å²
+    positions: Array  # by axis, (3, n_places), far away for empty places
+    reference: Array  # the same when the list was built
+    start: NDArray[np.int64]  # partners of tile I are start[I] to start[I + 1], shape (n_tiles + 1,)
+    partner: NDArray[np.int32]  # tile J >= I
+    rows: NDArray[np.int64]  # bits of the beads of I that may reach J
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def arrange(beads, tiles):  # type: ignore[no-untyped-def]
+    """Copy beads (n, 3) into their places and say whether all are allowed, and whether the list still holds."""
+    places, low, high, positions, reference = tiles.places, tiles.low, tiles.high, tiles.positions, tiles.reference
+    worst = 0.0
+    for p in range(places.shape[0]):
+        i = places[p]
+        if i < 0:
+            continue
+        x, y, z = beads[i, 0], beads[i, 1], beads[i, 2]
+        # Written so that NaN fails the comparisons.
+        if not (low[0] <= x <= high[0] and low[1] <= y <= high[1] and low[2] <= z <= high[2]):
+            return OUTSIDE
+        positions[0, p], positions[1, p], positions[2, p] = x, y, z
+        dx, dy, dz = x - reference[0, p], y - reference[1, p], z - reference[2, p]
+        worst = max(worst, dx * dx + dy * dy + dz * dz)
+    return KEEP if worst <= tiles.slack2 else REBUILD
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-def]
+    """Fill the boxes (n_boxes, 6: lowest x, y, z, highest x, y, z) of tiles and, level by level, of their groups."""
+    for tile in range(levels[1]):
+        for k in range(3):
+            low, high = np.inf, -np.inf
+            for p in range(WIDTH * tile, WIDTH * (tile + 1)):
+                if places[p] >= 0:
+                    low, high = min(low, positions[k, p]), max(high, positions[k, p])
+            boxes[tile, k], boxes[tile, 3 + k] = low, high
+    for level in range(1, levels.shape[0] - 1):
+        for box in range(levels[level], levels[level + 1]):
+            child = levels[level - 1] + _BRANCHES * (box - levels[level])
+            boxes[box] = boxes[child]
+            for other in range(child + 1, min(child + _BRANCHES, levels[level])):
+                for k in range(3):
+                    boxes[box, k] = min(boxes[box, k], boxes[other, k])
+                    boxes[box, 3 + k] = max(boxes[box, 3 + k], boxes[other, 3 + k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _list_kernel(positions, places, reach2, levels, boxes, start, partner, rows):  # type: ignore[no-untyped-def]
+    """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit."""
+    top = levels.shape[0] - 2
+    room = partner.shape[0]
+    count = 0
+    stack = np.empty((_BRANCHES * levels.shape[0], 2), np.int64)
+    start[0] = 0
+    for tile in range(levels[1]):
+        stack[0, 0], stack[0, 1] = top, 0
+        depth = 1
+        while depth > 0:
+            depth -= 1
+            level, place = stack[depth, 0], stack[depth, 1]
+            box = levels[level] + place
+            gap = 0.0
+            for k in range(3):
+                d = max(boxes[box, k] - boxes[tile, 3 + k], boxes[tile, k] - boxes[box, 3 + k], 0.0)
+                gap += d * d
+            if gap > reach2:
+                continue
+            if level > 0:
+                first = _BRANCHES * place
+                n_below = levels[level] - levels[level - 1]
+                # The last tile of a group before this tile holds no partner. Reversed, so that the first is next.
+                for child in range(min(first + _BRANCHES, n_below) - 1, first - 1, -1):
+                    if (child + 1) * _BRANCHES ** (level - 1) > tile:
+                        stack[depth, 0], stack[depth, 1] = level - 1, child
+                        depth += 1
+                continue
+            bits = 0
+            for a in range(WIDTH):
+                if places[WIDTH * tile + a] < 0:
+                    break
+                gap = 0.0
+                for k in range(3):
+                    x = positions[k, WIDTH * tile + a]
+                    d = max(boxes[box, k] - x, x - boxes[box, 3 + k], 0.0)
+                    gap += d * d
+                if gap <= reach2:
+                    bits |= 1 << a
+            if bits:
+                if count < room:
+                    partner[count], rows[count] = place, bits
+                count += 1
+        start[tile + 1] = count
+    return count
+
+
+class Tiles:
+    """Beads in tiles, and the half list of pairs of tiles that may hold beads within ``reach`` of each other.
+
+    Parameters
+    ----------
+    places
+        Index of the bead in each place, shape (n_places,): see :func:`spatial_places`.
+    cutoff
+        Distance up to which pairs of beads are complete, Å.
+    skin
+        Extra distance of the list, Å; it holds until a bead has moved by half of it.
+    domain
+        Lowest and highest allowed position, each (3,), Å.
+    """
+
+    def __init__(self, places: Places, cutoff: float, skin: float, domain: tuple[Array, Array]) -> None:
+        self._settings = (places, cutoff, skin, domain)
+        self._reach2 = (cutoff + skin) ** 2
+        self.n_builds = 0
+        n_tiles = len(places) // WIDTH
+        sizes = [n_tiles]
+        while sizes[-1] > _BRANCHES:
+            sizes.append(-(-sizes[-1] // _BRANCHES))
+        if sizes[-1] > 1:
+            sizes.append(1)
+        self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._boxes = np.empty((self._levels[-1], 6))
+        limit = np.full(3, COORDINATE_LIMIT)
+        self.arrays = TileArrays(
+            np.ascontiguousarray(places, dtype=np.int64),
+            np.maximum(domain[0], -limit),
+            np.minimum(domain[1], limit),
+            0.25 * skin**2,
+            np.full((3, WIDTH * n_tiles), _NOWHERE),
+            np.full((3, WIDTH * n_tiles), 2.0 * _NOWHERE),
+            np.zeros(n_tiles + 1, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.int64),
+        )
+
+    def clone(self) -> Tiles:
+        """Return tiles of the same beads with workspaces of their own."""
+        return Tiles(*self._settings)
+
+    def build(self) -> None:
+        """List the neighbours anew, for the positions last arranged; ``arrays`` is replaced where they need room."""
+        arrays = self.arrays
+        _box_kernel(arrays.positions, arrays.places, self._levels, self._boxes)
+        while True:
+            count = _list_kernel(
+                arrays.positions,
+                arrays.places,
+                self._reach2,
+                self._levels,
+                self._boxes,
+                arrays.start,
+                arrays.partner,
+                arrays.rows,
+            )
+            if count <= len(arrays.partner):
+                break
+            room = count + count // 4 + WIDTH
+            arrays = arrays._replace(partner=np.empty(room, np.int32), rows=np.empty(room, np.int64))
+        arrays.reference[:] = arrays.positions
+        self.arrays = arrays
+        self.n_builds += 1
+
+    def update(self, beads: Array) -> bool:
+        """Take new positions (n_beads, 3), Å, and return whether all are finite and allowed."""
+        state = arrange(beads, self.arrays)
+        if state == REBUILD:
+            self.build()
+        return bool(state != OUTSIDE)

@@ -1,0 +1,310 @@
+"""Eight numbers at a time inside Numba kernels: a vector type that the processor's own instructions carry out.
+
+Numba turns a loop into vector instructions only where it can prove that nothing is in the way, which the loops here
+(list of neighbours, shared sums) do not let it. A kernel that uses these types says so itself. LLVM maps a vector of
+eight to one register of AVX-512, two of AVX2 or four of SSE2 and NEON, so that the same kernel runs everywhere.
+
+A vector is a value like a float: ``a + b``, ``a - b``, ``a * b``, ``a / b``; ``a < b`` gives a mask, ``mask & mask``
+another. Products and sums may be contracted to one rounding; nothing else is reordered, and a kernel gives the same
+bits in each run on one machine.
+"""
+
+# Numba's extension interface has no types.
+# mypy: disallow-untyped-defs=false, disallow-incomplete-defs=false, disallow-subclassing-any=false
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+#: Numbers in a vector.
+WIDTH = 8
+
+_INT32 = ir.IntType(32)
+_DOUBLE = ir.DoubleType()
+_VECTOR = ir.VectorType(_DOUBLE, WIDTH)
+_MASK = ir.VectorType(ir.IntType(1), WIDTH)
+_UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
+
+
+class _VectorType(types.Type):
+    def __init__(self):
+        super().__init__(name="float64x8")
+
+
+class _MaskType(types.Type):
+    def __init__(self):
+        super().__init__(name="bool8")
+
+
+float64x8 = _VectorType()
+bool8 = _MaskType()
+
+
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, type_):
+        super().__init__(manager, type_, _VECTOR)
+
+
+@register_model(_MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager, type_):
+        super().__init__(manager, type_, _MASK)
+
+
+def _operator(function, result, operand, code):
+    """Define an operator on two values of one type."""
+
+    @infer_global(function)
+    class _Template(ConcreteTemplate):
+        cases = (signature(result, operand, operand),)
+
+    @lower_builtin(function, operand, operand)
+    def _lower(context, builder, sig, args):
+        return code(builder, *args)
+
+
+def _contracted(method):
+    return lambda builder, a, b: getattr(builder, method)(a, b, flags=("contract",))
+
+
+_operator(operator.add, float64x8, float64x8, _contracted("fadd"))
+_operator(operator.sub, float64x8, float64x8, _contracted("fsub"))
+_operator(operator.mul, float64x8, float64x8, _contracted("fmul"))
+_operator(operator.truediv, float64x8, float64x8, _contracted("fdiv"))
+_operator(operator.lt, bool8, float64x8, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
+_operator(operator.gt, bool8, float64x8, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
+_operator(operator.and_, bool8, bool8, lambda builder, a, b: builder.and_(a, b))
+
+
+def _indices(numbers):
+    return ir.Constant(ir.VectorType(_INT32, len(numbers)), list(numbers))
+
+
+def _splat(builder, value):
+    first = builder.insert_element(_UNDEFINED, value, ir.Constant(_INT32, 0))
+    return builder.shuffle_vector(first, _UNDEFINED, _indices([0] * WIDTH))
+
+
+def _pointer(context, builder, array_type, array, index, vector):
+    """Return the address of element ``index`` of an array in C order, counted over all its axes, as a vector's."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
+@intrinsic
+def splat(typingctx, value):
+    """Return eight times the same number."""
+    return float64x8(types.float64), lambda context, builder, sig, args: _splat(builder, args[0])
+
+
+@intrinsic
+def vector_of(typingctx, values):
+    """Return the vector of a tuple of eight numbers."""
+
+    def code(context, builder, sig, args):
+        vector = _UNDEFINED
+        for lane in range(WIDTH):
+            vector = builder.insert_element(vector, builder.extract_value(args[0], lane), ir.Constant(_INT32, lane))
+        return vector
+
+    return float64x8(types.UniTuple(types.float64, WIDTH)), code
+
+
+@intrinsic
+def load(typingctx, array, index):
+    """Return eight successive elements, of 64 or 32 bits, of an array in C order, from ``index`` of its flat form."""
+    size = array.dtype.bitwidth
+
+    def code(context, builder, sig, args):
+        stored = _VECTOR if size == 64 else ir.VectorType(ir.FloatType(), WIDTH)
+        value = builder.load(_pointer(context, builder, array, args[0], args[1], stored), align=size // 8)
+        return value if size == 64 else builder.fpext(value, _VECTOR)
+
+    return float64x8(array, types.intp), code
+
+
+@intrinsic
+def store(typingctx, array, index, value):
+    """Set eight successive elements of an array of 64-bit numbers in C order, from ``index`` of its flat form."""
+
+    def code(context, builder, sig, args):
+        builder.store(args[2], _pointer(context, builder, array, args[0], args[1], _VECTOR), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, float64x8), code
+
+
+@intrinsic
+def load_points(typingctx, points, index):
+    """Return x, y and z of eight successive rows of an (n, 3) array of 64-bit numbers in C order."""
+
+    def code(context, builder, sig, args):
+        wide = ir.VectorType(_DOUBLE, 3 * WIDTH)
+        first = builder.mul(args[1], ir.Constant(args[1].type, 3))
+        value = builder.load(_pointer(context, builder, points, args[0], first, wide), align=8)
+        axes = [builder.shuffle_vector(value, value, _indices(range(k, 3 * WIDTH, 3))) for k in range(3)]
+        return context.make_tuple(builder, sig.return_type, axes)
+
+    return types.UniTuple(float64x8, 3)(points, types.intp), code
+
+
+@intrinsic
+def store_points(typingctx, points, index, x, y, z):
+    """Set eight successive rows of an (n, 3) array of 64-bit numbers in C order."""
+
+    def code(context, builder, sig, args):
+        wide = ir.VectorType(_DOUBLE, 3 * WIDTH)
+        first = builder.mul(args[1], ir.Constant(args[1].type, 3))
+        xy = builder.shuffle_vector(args[2], args[3], _indices(range(2 * WIDTH)))
+        zz = builder.shuffle_vector(args[4], args[4], _indices(range(2 * WIDTH)))
+        order = [WIDTH * axis + lane for lane in range(WIDTH) for axis in range(3)]
+        value = builder.shuffle_vector(xy, zz, _indices(order))
+        builder.store(value, _pointer(context, builder, points, args[0], first, wide), align=8)
+        return context.get_dummy_value()
+
+    return types.void(points, types.intp, float64x8, float64x8, float64x8), code
+
+
+@intrinsic
+def select(typingctx, mask, a, b):
+    """Return a where the mask is set and b elsewhere; what is in the other one there, NaN too, does not count."""
+    return float64x8(bool8, float64x8, float64x8), lambda context, builder, sig, args: builder.select(*args)
+
+
+@intrinsic
+def any_of(typingctx, mask):
+    """Return whether the mask is set anywhere."""
+
+    def code(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(WIDTH))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
+
+    return types.boolean(bool8), code
+
+
+@intrinsic
+def square_root(typingctx, value):
+    """Return the square root of each number."""
+
+    def code(context, builder, sig, args):
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        function = builder.module.globals.get("llvm.sqrt.v8f64") or ir.Function(builder.module, kind, "llvm.sqrt.v8f64")
+        return builder.call(function, [args[0]])
+
+    return float64x8(float64x8), code
+
+
+def _folded(builder, value, width):
+    """Add halves of a vector to each other until ``width`` numbers are left."""
+    size = WIDTH
+    while size > width:
+        size //= 2
+        low = builder.shuffle_vector(value, value, _indices(range(size)))
+        high = builder.shuffle_vector(value, value, _indices(range(size, 2 * size)))
+        value = builder.fadd(low, high)
+    return value
+
+
+@intrinsic
+def total(typingctx, value):
+    """Return the sum of the eight numbers, in a fixed order."""
+
+    def code(context, builder, sig, args):
+        return builder.extract_element(_folded(builder, args[0], 1), ir.Constant(_INT32, 0))
+
+    return types.float64(float64x8), code
+
+
+@intrinsic
+def total_even(typingctx, value):
+    """Return the sum of the numbers 0, 2, 4 and 6."""
+
+    def code(context, builder, sig, args):
+        return builder.extract_element(_folded(builder, args[0], 2), ir.Constant(_INT32, 0))
+
+    return types.float64(float64x8), code
+
+
+@intrinsic
+def total_odd(typingctx, value):
+    """Return the sum of the numbers 1, 3, 5 and 7."""
+
+    def code(context, builder, sig, args):
+        return builder.extract_element(_folded(builder, args[0], 2), ir.Constant(_INT32, 1))
+
+    return types.float64(float64x8), code
+
+
+@intrinsic
+def lane(typingctx, value, index):
+    """Return the number at an index."""
+
+    def code(context, builder, sig, args):
+        return builder.extract_element(args[0], builder.trunc(args[1], _INT32))
+
+    return types.float64(float64x8, types.intp), code
+
+
+@intrinsic
+def shifted(typingctx, before, value):
+    """Return the last number of one vector followed by the first seven of the next."""
+
+    def code(context, builder, sig, args):
+        return builder.shuffle_vector(args[0], args[1], _indices(range(WIDTH - 1, 2 * WIDTH - 1)))
+
+    return float64x8(float64x8, float64x8), code
+
+
+@intrinsic
+def lowest_bit(typingctx, value):
+    """Return the place of the lowest bit that is set in a number that is not zero."""
+
+    def code(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), code
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def points_or_last(points, index):
+    """Return x, y and z of eight successive rows of an (n, 3) array; beyond the end, the last one again."""
+    n = points.shape[0]
+    if index + WIDTH <= n:
+        return load_points(points, index)
+    a, b, c, d = min(index, n - 1), min(index + 1, n - 1), min(index + 2, n - 1), min(index + 3, n - 1)
+    e, f, g, h = min(index + 4, n - 1), min(index + 5, n - 1), min(index + 6, n - 1), min(index + 7, n - 1)
+    p = points
+    x = vector_of((p[a, 0], p[b, 0], p[c, 0], p[d, 0], p[e, 0], p[f, 0], p[g, 0], p[h, 0]))
+    y = vector_of((p[a, 1], p[b, 1], p[c, 1], p[d, 1], p[e, 1], p[f, 1], p[g, 1], p[h, 1]))
+    z = vector_of((p[a, 2], p[b, 2], p[c, 2], p[d, 2], p[e, 2], p[f, 2], p[g, 2], p[h, 2]))
+    return x, y, z
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def add_to_points(points, index, x, y, z):
+    """Add to eight successive rows of an (n, 3) array; beyond its end nothing is done."""
+    n = points.shape[0]
+    if index + WIDTH <= n:
+        px, py, pz = load_points(points, index)
+        store_points(points, index, px + x, py + y, pz + z)
+    else:
+        for k in range(max(n - index, 0)):
+            points[index + k, 0] += lane(x, k)
+            points[index + k, 1] += lane(y, k)
+            points[index + k, 2] += lane(z, k)
+
+
+def padded(values: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Return a 1-D array continued by zeros to a multiple of ``WIDTH`` and to at least ``size``."""
+    length = max(len(values), size or 0)
+    out = np.zeros(-(-length // WIDTH) * WIDTH)
+    out[: len(values)] = values
+    return out

@@ -1,0 +1,96 @@
+"""Vectors of eight against NumPy."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from bayesflex import simd
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=11), rng.normal(size=11)
+
+
+@njit
+def _arithmetic(a, b, index, out):
+    x, y = simd.load(a, index), simd.load(b, index)
+    z = (x + y) * x - y / x
+    z = simd.select((x < y) & (simd.splat(0.0) < y), z, simd.splat(-1.0))
+    simd.store(out, index, z)
+    return simd.any_of(y > simd.splat(100.0))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_arithmetic_comparison_and_choice(pair, kind):
+    a, b = (values.astype(kind) for values in pair)
+    out = np.full(11, 7.0)
+    assert not _arithmetic(a, b, 2, out)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    expected = np.where((x < y) & (y > 0.0), (x + y) * x - y / x, -1.0)
+    np.testing.assert_allclose(out[2:10], expected[2:10], rtol=1e-14)
+    assert out[[0, 1, 10]].tolist() == [7.0] * 3
+
+
+@njit
+def _sums(a, b):
+    x, y = simd.load(a, 0), simd.load(b, 0)
+    simd.store(b, 0, simd.shifted(x, y))
+    return simd.total(x), simd.total_even(x), simd.total_odd(x), simd.lane(x, 5), simd.total(simd.square_root(x * x))
+
+
+def test_sums_lanes_and_shift(pair):
+    a, b = pair
+    before = b.copy()
+    got = _sums(a, b)
+    x = a[:8]
+    np.testing.assert_allclose(got, [x.sum(), x[::2].sum(), x[1::2].sum(), x[5], np.abs(x).sum()], rtol=1e-14)
+    np.testing.assert_array_equal(b[:8], np.r_[a[7], before[:7]])
+
+
+@njit
+def _move(points, gradient, index):
+    x, y, z = simd.points_or_last(points, index)
+    simd.add_to_points(gradient, index, x, y + y, z * z)
+
+
+@pytest.mark.parametrize("index", [0, 3, 5, 11, 12])
+def test_rows_of_points_end_where_the_array_ends(index):
+    points = np.random.default_rng(2).normal(size=(12, 3))
+    gradient = np.ones((14, 3))  # two rows more, to see that nothing is written there
+    _move(points, gradient[:12], index)
+    expected = np.ones((14, 3))
+    rows = slice(index, min(index + 8, 12))
+    expected[rows] += points[rows] * [1.0, 2.0, 1.0] * np.c_[np.ones_like(points[rows, :2]), points[rows, 2]]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-14)
+
+
+@njit
+def _last(points, out):
+    x, y, z = simd.points_or_last(points, points.shape[0] - 2)
+    simd.store(out, 0, x)
+    simd.store(out, 8, y)
+    simd.store(out, 16, z)
+
+
+def test_rows_beyond_the_end_repeat_the_last():
+    points = np.arange(30.0).reshape(10, 3)
+    out = np.empty(24)
+    _last(points, out)
+    np.testing.assert_array_equal(out.reshape(3, 8).T, points[[8] + [9] * 7])
+
+
+@njit
+def _lowest(value):
+    return simd.lowest_bit(value)
+
+
+def test_lowest_bit():
+    assert [_lowest(v) for v in (1, 6, 128)] == [0, 1, 7]
+
+
+def test_padded():
+    assert simd.padded(np.ones(3)).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert len(simd.padded(np.ones(8))) == 8
+    assert len(simd.padded(np.ones(3), 9)) == 16
