@@ -14,6 +14,7 @@ bits in each run on one machine.
 
 from __future__ import annotations
 
+import math
 import operator
 
 import numpy as np
@@ -22,6 +23,7 @@ from numba import njit, types
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
+from numpy.typing import NDArray
 
 #: Numbers in a vector.
 WIDTH = 8
@@ -253,14 +255,21 @@ def lane(typingctx, value, index):
     return types.float64(float64x8, types.intp), code
 
 
-@intrinsic
-def shifted(typingctx, before, value):
-    """Return the last number of one vector followed by the first seven of the next."""
+def _shift(by):
+    @intrinsic
+    def shifted(typingctx, before, value):
+        """Return the last numbers of one vector followed by the first ones of the next."""
 
-    def code(context, builder, sig, args):
-        return builder.shuffle_vector(args[0], args[1], _indices(range(WIDTH - 1, 2 * WIDTH - 1)))
+        def code(context, builder, sig, args):
+            return builder.shuffle_vector(args[0], args[1], _indices(range(WIDTH - by, 2 * WIDTH - by)))
 
-    return float64x8(float64x8, float64x8), code
+        return float64x8(float64x8, float64x8), code
+
+    return shifted
+
+
+#: ``shifted_k(before, value)``: the last k numbers of one vector followed by the first 8 - k of the next.
+shifted_1, shifted_2, shifted_3 = _shift(1), _shift(2), _shift(3)
 
 
 @intrinsic
@@ -271,6 +280,36 @@ def lowest_bit(typingctx, value):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), code
+
+
+def _arc_coefficients():
+    """Return c with arctan(s) = s Σ c_k s^2k to rounding for |s| ≤ tan(π/8): interpolated at Chebyshev points."""
+    degree, end = 11, math.tan(math.pi / 8.0) ** 2
+    v = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    root = np.sqrt(0.5 * end * (1.0 + v))
+    series = np.polynomial.Chebyshev(np.polynomial.chebyshev.chebfit(v, np.arctan(root) / root, degree))
+    return series(np.polynomial.Polynomial([-1.0, 2.0 / end])).coef
+
+
+_ARC = _arc_coefficients()
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def arc(y, x):
+    """Return the angle of the points (x, y), from -π to π; 0 at the origin. Within 2 units of rounding."""
+    zero, one = splat(0.0), splat(1.0)
+    size = select(x < zero, zero - x, x)
+    length = square_root(x * x + y * y)
+    # Tangent of half the angle from the nearer end of the x axis, then of a quarter.
+    half = select(length > zero, y / (length + size), zero)
+    quarter = half / (one + square_root(one + half * half))
+    square = quarter * quarter
+    series = splat(_ARC[len(_ARC) - 1])
+    for k in range(len(_ARC) - 2, -1, -1):
+        series = series * square + splat(_ARC[k])
+    near = splat(4.0) * quarter * series
+    turn = select(y < zero, splat(-math.pi), splat(math.pi))
+    return select(x < zero, turn - near, near)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -302,9 +341,6 @@ def add_to_points(points, index, x, y, z):
             points[index + k, 2] += lane(z, k)
 
 
-def padded(values: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Return a 1-D array continued by zeros to a multiple of ``WIDTH`` and to at least ``size``."""
-    length = max(len(values), size or 0)
-    out = np.zeros(-(-length // WIDTH) * WIDTH)
-    out[: len(values)] = values
-    return out
+def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a 1-D array continued by zeros to a multiple of ``WIDTH``."""
+    return np.pad(values, (0, -len(values) % WIDTH))

@@ -36,7 +36,7 @@ def test_arithmetic_comparison_and_choice(pair, kind):
 @njit
 def _sums(a, b):
     x, y = simd.load(a, 0), simd.load(b, 0)
-    simd.store(b, 0, simd.shifted(x, y))
+    simd.store(b, 0, simd.shifted_1(x, y))
     return simd.total(x), simd.total_even(x), simd.total_odd(x), simd.lane(x, 5), simd.total(simd.square_root(x * x))
 
 
@@ -47,6 +47,39 @@ def test_sums_lanes_and_shift(pair):
     x = a[:8]
     np.testing.assert_allclose(got, [x.sum(), x[::2].sum(), x[1::2].sum(), x[5], np.abs(x).sum()], rtol=1e-14)
     np.testing.assert_array_equal(b[:8], np.r_[a[7], before[:7]])
+
+
+@njit
+def _shifts(a, b, out):
+    x, y = simd.load(a, 0), simd.load(b, 0)
+    simd.store(out, 0, simd.shifted_2(x, y))
+    simd.store(out, 8, simd.shifted_3(x, y))
+
+
+def test_shifts_by_more(pair):
+    out = np.empty(16)
+    _shifts(*pair, out)
+    a, b = pair
+    np.testing.assert_array_equal(out, np.r_[a[6:8], b[:6], a[5:8], b[:5]])
+
+
+@njit
+def _arcs(y, x, out):
+    for k in range(0, len(y), 8):
+        simd.store(out, k, simd.arc(simd.load(y, k), simd.load(x, k)))
+
+
+def test_arc_is_the_angle_of_a_point():
+    angle = np.concatenate(
+        [np.linspace(-np.pi, np.pi, 4000), [1e-9, -1e-300, np.pi / 2, -np.pi / 2, 0.0, 3.0, 1.0, 2.0]]
+    )
+    radius = np.geomspace(1e-3, 1e3, len(angle))
+    y, x = radius * np.sin(angle), radius * np.cos(angle)
+    out = np.empty_like(y)
+    _arcs(y, x, out)
+    np.testing.assert_allclose(out, np.arctan2(y, x), rtol=1e-15, atol=1e-15)
+    _arcs(np.zeros(8), np.array([0.0, 1.0, -1.0] + [2.0] * 5), out[:8])
+    np.testing.assert_array_equal(out[:8], [0.0, 0.0, np.pi] + [0.0] * 5)
 
 
 @njit
@@ -93,4 +126,3 @@ def test_lowest_bit():
 def test_padded():
     assert simd.padded(np.ones(3)).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert len(simd.padded(np.ones(8))) == 8
-    assert len(simd.padded(np.ones(3), 9)) == 16

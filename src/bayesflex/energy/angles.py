@@ -2,49 +2,76 @@
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term
+from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.simd import (
+    WIDTH,
+    add_to_points,
+    arc,
+    load,
+    points_or_last,
+    select,
+    shifted_1,
+    shifted_2,
+    splat,
+    square_root,
+    total,
+)
 from bayesflex.structure import Structure
 
 
+class AngleArrays(NamedTuple):
+    """Angles by their first bead, in a multiple of ``simd.WIDTH`` places, those beyond the last bead included."""
+
+    cosine: Array  # of θ₀
+    sine: Array
+    constant: Array  # k, kcal/mol/rad²; zero where no angle begins
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _angle_kernel(coords, first, angle, constant, gradient):  # type: ignore[no-untyped-def]
-    energy = 0.0
-    for m in range(first.shape[0]):
-        i = first[m]
-        ux, uy, uz = coords[i, 0] - coords[i + 1, 0], coords[i, 1] - coords[i + 1, 1], coords[i, 2] - coords[i + 1, 2]
-        vx = coords[i + 2, 0] - coords[i + 1, 0]
-        vy = coords[i + 2, 1] - coords[i + 1, 1]
-        vz = coords[i + 2, 2] - coords[i + 1, 2]
+def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
+    """Add the gradient (n, 3) in place and return the energy."""
+    constant = angles.constant
+    zero = splat(0.0)
+    energy = zero
+    sx = sy = sz = bx = by = bz = zero  # of the eight before: what pulls at the middle and at the last beads
+    for i in range(0, constant.shape[0], WIDTH):
+        x0, y0, z0 = points_or_last(coords, i)
+        x1, y1, z1 = points_or_last(coords, i + 1)
+        x2, y2, z2 = points_or_last(coords, i + 2)
+        ux, uy, uz = x0 - x1, y0 - y1, z0 - z1
+        vx, vy, vz = x2 - x1, y2 - y1, z2 - z1
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        sine = math.sqrt(nx * nx + ny * ny + nz * nz)  # |u| |v| sin θ
-        # The arc tangent keeps its digits where the arc cosine loses half of them, near 0 and π.
-        excess = math.atan2(sine, ux * vx + uy * vy + uz * vz) - angle[m]
-        energy += excess * excess
-        if not sine > 0.0:
-            continue  # collinear: θ has no gradient, any plane is as good as another
-        # ∂θ/∂u = (u × n) / (|u|² |n|) and ∂θ/∂v = -(v × n) / (|v|² |n|), n = u × v
-        pull = 2.0 * constant * excess / sine
-        pu = pull / (ux * ux + uy * uy + uz * uz)
-        pv = -pull / (vx * vx + vy * vy + vz * vz)
+        sine = square_root(nx * nx + ny * ny + nz * nz)  # |u| |v| sin θ
+        cosine = ux * vx + uy * vy + uz * vz
+        c0, s0, k = load(angles.cosine, i), load(angles.sine, i), load(constant, i)
+        # θ - θ₀. The arc tangent keeps its digits where the arc cosine loses half of them, near 0 and π.
+        excess = select(zero < k, arc(sine * c0 - cosine * s0, cosine * c0 + sine * s0), zero)
+        energy = energy + k * excess * excess
+        # ∂θ/∂u = (u × n) / (|u|² |n|) and ∂θ/∂v = -(v × n) / (|v|² |n|), n = u × v. Collinear beads: θ has no
+        # gradient, any plane is as good as another.
+        pull = select(zero < sine, (k + k) * excess / sine, zero)
+        uu, vv = ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz
+        pu = select(zero < uu, pull / uu, zero)
+        pv = select(zero < vv, zero - pull / vv, zero)
         ax, ay, az = pu * (uy * nz - uz * ny), pu * (uz * nx - ux * nz), pu * (ux * ny - uy * nx)
-        bx, by, bz = pv * (vy * nz - vz * ny), pv * (vz * nx - vx * nz), pv * (vx * ny - vy * nx)
-        gradient[i, 0] += ax
-        gradient[i, 1] += ay
-        gradient[i, 2] += az
-        gradient[i + 1, 0] -= ax + bx
-        gradient[i + 1, 1] -= ay + by
-        gradient[i + 1, 2] -= az + bz
-        gradient[i + 2, 0] += bx
-        gradient[i + 2, 1] += by
-        gradient[i + 2, 2] += bz
-    return constant * energy
+        cx, cy, cz = pv * (vy * nz - vz * ny), pv * (vz * nx - vx * nz), pv * (vx * ny - vy * nx)
+        mx, my, mz = ax + cx, ay + cy, az + cz
+        add_to_points(
+            gradient,
+            i,
+            ax - shifted_1(sx, mx) + shifted_2(bx, cx),
+            ay - shifted_1(sy, my) + shifted_2(by, cy),
+            az - shifted_1(sz, mz) + shifted_2(bz, cz),
+        )
+        sx, sy, sz, bx, by, bz = mx, my, mz, cx, cy, cz
+    return total(energy)
 
 
 class Angles(Term):
@@ -62,14 +89,16 @@ class Angles(Term):
 
     def __init__(self, ca: Structure, constant: float) -> None:
         super().__init__(ca.n_atoms)
-        self._constant = constant
-        self._first = runs(bonded_to_next(ca), 2)
-        u = ca.coords[self._first] - ca.coords[self._first + 1]
-        v = ca.coords[self._first + 2] - ca.coords[self._first + 1]
-        self._angle = np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), np.sum(u * v, axis=1))
+        first = runs(bonded_to_next(ca), 2)
+        u = ca.coords[first] - ca.coords[first + 1]
+        v = ca.coords[first + 2] - ca.coords[first + 1]
+        angle = np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), np.sum(u * v, axis=1))
+        self.arrays = AngleArrays(
+            *along_chain(self.n_beads, first, np.cos(angle), np.sin(angle), np.full(len(first), constant))
+        )
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(_angle_kernel(coords, self._first, self._angle, self._constant, gradient))
+        return float(angle_energy(coords, gradient, self.arrays))
 
 
 def build_angles(ca: Structure, config: FitConfig) -> Angles | None:

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term
+from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.simd import WIDTH, add_to_points, load, points_or_last, select, shifted_1, splat, square_root, total
 from bayesflex.structure import Structure
 
 
+class BondArrays(NamedTuple):
+    """Bonds by their first bead, in a multiple of ``simd.WIDTH`` places, those beyond the last bead included."""
+
+    length: Array  # b₀, Å
+    constant: Array  # k, kcal/mol/Å²; zero where a bead is not bonded to the next
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bond_kernel(coords, first, length, constant, gradient):  # type: ignore[no-untyped-def]
-    energy = 0.0
-    for m in range(first.shape[0]):
-        i = first[m]
-        x = coords[i + 1, 0] - coords[i, 0]
-        y = coords[i + 1, 1] - coords[i, 1]
-        z = coords[i + 1, 2] - coords[i, 2]
-        r = math.sqrt(x * x + y * y + z * z)
-        stretch = r - length[m]
-        energy += stretch * stretch
+def bond_energy(coords, gradient, bonds):  # type: ignore[no-untyped-def]
+    """Add the gradient (n, 3) in place and return the energy."""
+    length, constant = bonds.length, bonds.constant
+    zero = splat(0.0)
+    energy = bx = by = bz = zero
+    for i in range(0, length.shape[0], WIDTH):
+        x0, y0, z0 = points_or_last(coords, i)
+        x1, y1, z1 = points_or_last(coords, i + 1)
+        x, y, z = x1 - x0, y1 - y0, z1 - z0
+        k = load(constant, i)
+        r = square_root(x * x + y * y + z * z)
+        stretch = select(zero < k, r - load(length, i), zero)
+        energy = energy + k * stretch * stretch
         # Coincident beads have no direction to be pushed in.
-        pull = 2.0 * constant * stretch / r if r > 0.0 else 0.0
-        gradient[i, 0] -= pull * x
-        gradient[i, 1] -= pull * y
-        gradient[i, 2] -= pull * z
-        gradient[i + 1, 0] += pull * x
-        gradient[i + 1, 1] += pull * y
-        gradient[i + 1, 2] += pull * z
-    return constant * energy
+        pull = select(zero < r, (k + k) * stretch / r, zero)
+        fx, fy, fz = pull * x, pull * y, pull * z
+        # Bead i is pulled by the bond that begins there and by the one before it.
+        add_to_points(gradient, i, shifted_1(bx, fx) - fx, shifted_1(by, fy) - fy, shifted_1(bz, fz) - fz)
+        bx, by, bz = fx, fy, fz
+    return total(energy)
 
 
 class Bonds(Term):
@@ -50,12 +59,12 @@ class Bonds(Term):
 
     def __init__(self, ca: Structure, constant: float) -> None:
         super().__init__(ca.n_atoms)
-        self._constant = constant
-        self._first = runs(bonded_to_next(ca), 1)
-        self._length = np.linalg.norm(ca.coords[self._first + 1] - ca.coords[self._first], axis=1)
+        first = runs(bonded_to_next(ca), 1)
+        length = np.linalg.norm(ca.coords[first + 1] - ca.coords[first], axis=1)
+        self.arrays = BondArrays(*along_chain(self.n_beads, first, length, np.full(len(first), constant)))
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(_bond_kernel(coords, self._first, self._length, self._constant, gradient))
+        return float(bond_energy(coords, gradient, self.arrays))
 
 
 def build_bonds(ca: Structure, config: FitConfig) -> Bonds | None:

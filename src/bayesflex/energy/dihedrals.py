@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term
+from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.simd import (
+    WIDTH,
+    add_to_points,
+    load,
+    points_or_last,
+    select,
+    shifted_1,
+    shifted_2,
+    shifted_3,
+    splat,
+    square_root,
+    total,
+)
 from bayesflex.structure import Structure
 
 #: sin² of a CA angle below which the term fades out (162°; proteins stay within 80° to 155°). A dihedral of
@@ -17,84 +30,91 @@ from bayesflex.structure import Structure
 FADE = 0.1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+class DihedralArrays(NamedTuple):
+    """Dihedrals by their first bead, in a multiple of ``simd.WIDTH`` places, those beyond the last bead included."""
+
+    cosine: Array  # of φ₀
+    sine: Array
+    constant: Array  # k, kcal/mol; zero where no dihedral begins
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _fade(sine2):  # type: ignore[no-untyped-def]
     """Return a smooth step from 0 at sin² = 0 to 1 at FADE, and its derivative."""
-    if sine2 >= FADE:
-        return 1.0, 0.0
-    t = sine2 / FADE
-    return t * t * (3.0 - 2.0 * t), 6.0 * t * (1.0 - t) / FADE
+    one = splat(1.0)
+    t = sine2 * splat(1.0 / FADE)
+    t = select(t < one, t, one)
+    return t * t * (splat(3.0) - t - t), splat(6.0 / FADE) * t * (one - t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _dihedral_kernel(coords, first, cosine, sine, constant, gradient):  # type: ignore[no-untyped-def]
-    energy = 0.0
-    for m in range(first.shape[0]):
-        i = first[m]
+def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def]
+    """Add the gradient (n, 3) in place and return the energy."""
+    constant = dihedrals.constant
+    zero, one, half, three, four = splat(0.0), splat(1.0), splat(0.5), splat(3.0), splat(4.0)
+    tiny = splat(1e-12)
+    energy = zero
+    # Of the eight before: what pulls at the second, third and fourth beads.
+    ax_ = ay_ = az_ = bx_ = by_ = bz_ = cx_ = cy_ = cz_ = zero
+    for i in range(0, constant.shape[0], WIDTH):
+        x0, y0, z0 = points_or_last(coords, i)
+        x1, y1, z1 = points_or_last(coords, i + 1)
+        x2, y2, z2 = points_or_last(coords, i + 2)
+        x3, y3, z3 = points_or_last(coords, i + 3)
         # b₁, b₂, b₃ from bead to bead; A = b₁ × b₂, B = b₂ × b₃
-        px, py, pz = coords[i + 1, 0] - coords[i, 0], coords[i + 1, 1] - coords[i, 1], coords[i + 1, 2] - coords[i, 2]
-        qx = coords[i + 2, 0] - coords[i + 1, 0]
-        qy = coords[i + 2, 1] - coords[i + 1, 1]
-        qz = coords[i + 2, 2] - coords[i + 1, 2]
-        sx = coords[i + 3, 0] - coords[i + 2, 0]
-        sy = coords[i + 3, 1] - coords[i + 2, 1]
-        sz = coords[i + 3, 2] - coords[i + 2, 2]
+        px, py, pz = x1 - x0, y1 - y0, z1 - z0
+        qx, qy, qz = x2 - x1, y2 - y1, z2 - z1
+        sx, sy, sz = x3 - x2, y3 - y2, z3 - z2
         ax, ay, az = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
         bx, by, bz = qy * sz - qz * sy, qz * sx - qx * sz, qx * sy - qy * sx
-        pp = px * px + py * py + pz * pz
-        qq = qx * qx + qy * qy + qz * qz
-        ss = sx * sx + sy * sy + sz * sz
-        aa = ax * ax + ay * ay + az * az
-        bb = bx * bx + by * by + bz * bz
-        if not (aa > 1e-12 * pp * qq and bb > 1e-12 * qq * ss):
-            continue  # faded out: below, the weight is of order sin⁴
+        pp, qq, ss = px * px + py * py + pz * pz, qx * qx + qy * qy + qz * qz, sx * sx + sy * sy + sz * sz
+        aa, bb = ax * ax + ay * ay + az * az, bx * bx + by * by + bz * bz
+        k = load(constant, i)
+        # Faded out: below, the weight is of order sin⁴.
+        counts = (zero < k) & (aa > tiny * pp * qq) & (bb > tiny * qq * ss)
+        # Where it does not count, numbers that do no harm.
+        pp, qq, ss = select(counts, pp, one), select(counts, qq, one), select(counts, ss, one)
+        aa, bb = select(counts, aa, one), select(counts, bb, one)
         pq, qs = px * qx + py * qy + pz * qz, qx * sx + qy * sy + qz * sz
-        q = math.sqrt(qq)
-        scale = 1.0 / math.sqrt(aa * bb)
+        q = square_root(qq)
+        scale = one / square_root(aa * bb)
         c = (ax * bx + ay * by + az * bz) * scale  # cos φ
         s = q * (px * bx + py * by + pz * bz) * scale  # sin φ
         # cos and sin of δ = φ - φ₀, and of 3δ by the formulas of the triple angle: no arc, no branch cut
-        cd = c * cosine[m] + s * sine[m]
-        sd = s * cosine[m] - c * sine[m]
-        value = 1.0 - cd + 0.5 * (1.0 - (4.0 * cd * cd - 3.0) * cd)
-        slope = sd + 1.5 * (3.0 - 4.0 * sd * sd) * sd
-        wa, da = _fade(aa / (pp * qq))
-        wb, db = _fade(bb / (qq * ss))
-        energy += wa * wb * value
+        c0, s0 = load(dihedrals.cosine, i), load(dihedrals.sine, i)
+        cd, sd = c * c0 + s * s0, s * c0 - c * s0
+        value = one - cd + half * (one - (four * cd * cd - three) * cd)
+        slope = sd + splat(1.5) * (three - four * sd * sd) * sd
+        per_pq, per_qs = one / (pp * qq), one / (qq * ss)
+        wa, da = _fade(aa * per_pq)
+        wb, db = _fade(bb * per_qs)
+        k = select(counts, k, zero)
+        energy = energy + k * wa * wb * value
         # Gradient of φ after Blondel and Karplus, J. Comput. Chem. 17 (1996) 1132, eq. 27
-        pull = constant * wa * wb * slope
-        f = -pull * q / aa
-        h = pull * q / bb
-        ta, tb = pull * pq / (aa * q), pull * qs / (bb * q)
-        g0x, g0y, g0z = f * ax, f * ay, f * az
-        g3x, g3y, g3z = h * bx, h * by, h * bz
-        tx, ty, tz = ta * ax + tb * bx, ta * ay + tb * by, ta * az + tb * bz
-        if da != 0.0 or db != 0.0:
-            # sin² = 1 - (b₁·b₂)² / (b₁² b₂²): its gradient along b₁ is -2 (b₁·b₂)/(b₁² b₂²) (b₂ - (b₁·b₂)/b₁² b₁)
-            u = -2.0 * constant * value * wb * da * pq / (pp * qq)
-            v = -2.0 * constant * value * wa * db * qs / (qq * ss)
-            g0x -= u * (qx - pq / pp * px)
-            g0y -= u * (qy - pq / pp * py)
-            g0z -= u * (qz - pq / pp * pz)
-            g3x += v * (qx - qs / ss * sx)
-            g3y += v * (qy - qs / ss * sy)
-            g3z += v * (qz - qs / ss * sz)
-            tx -= u * (px - pq / qq * qx) + v * (sx - qs / qq * qx)
-            ty -= u * (py - pq / qq * qy) + v * (sy - qs / qq * qy)
-            tz -= u * (pz - pq / qq * qz) + v * (sz - qs / qq * qz)
-        gradient[i, 0] += g0x
-        gradient[i, 1] += g0y
-        gradient[i, 2] += g0z
-        gradient[i + 1, 0] += tx - g0x
-        gradient[i + 1, 1] += ty - g0y
-        gradient[i + 1, 2] += tz - g0z
-        gradient[i + 2, 0] -= tx + g3x
-        gradient[i + 2, 1] -= ty + g3y
-        gradient[i + 2, 2] -= tz + g3z
-        gradient[i + 3, 0] += g3x
-        gradient[i + 3, 1] += g3y
-        gradient[i + 3, 2] += g3z
-    return constant * energy
+        pull = k * wa * wb * slope
+        f, h = zero - pull * q / aa, pull * q / bb
+        per_q = one / q
+        ta, tb = pull * pq / aa * per_q, pull * qs / bb * per_q
+        # sin² = 1 - (b₁·b₂)² / (b₁² b₂²): its gradient along b₁ is -2 (b₁·b₂)/(b₁² b₂²) (b₂ - (b₁·b₂)/b₁² b₁)
+        twice = (k + k) * value
+        u, v = zero - twice * wb * da * pq * per_pq, zero - twice * wa * db * qs * per_qs
+        on_p, on_q1, on_q2, on_s = pq / pp, pq / qq, qs / qq, qs / ss
+        g0x, g0y, g0z = f * ax - u * (qx - on_p * px), f * ay - u * (qy - on_p * py), f * az - u * (qz - on_p * pz)
+        g3x, g3y, g3z = h * bx + v * (qx - on_s * sx), h * by + v * (qy - on_s * sy), h * bz + v * (qz - on_s * sz)
+        tx = ta * ax + tb * bx - u * (px - on_q1 * qx) - v * (sx - on_q2 * qx)
+        ty = ta * ay + tb * by - u * (py - on_q1 * qy) - v * (sy - on_q2 * qy)
+        tz = ta * az + tb * bz - u * (pz - on_q1 * qz) - v * (sz - on_q2 * qz)
+        g1x, g1y, g1z = tx - g0x, ty - g0y, tz - g0z
+        g2x, g2y, g2z = tx + g3x, ty + g3y, tz + g3z
+        add_to_points(
+            gradient,
+            i,
+            g0x + shifted_1(ax_, g1x) - shifted_2(bx_, g2x) + shifted_3(cx_, g3x),
+            g0y + shifted_1(ay_, g1y) - shifted_2(by_, g2y) + shifted_3(cy_, g3y),
+            g0z + shifted_1(az_, g1z) - shifted_2(bz_, g2z) + shifted_3(cz_, g3z),
+        )
+        ax_, ay_, az_, bx_, by_, bz_, cx_, cy_, cz_ = g1x, g1y, g1z, g2x, g2y, g2z, g3x, g3y, g3z
+    return total(energy)
 
 
 def dihedral_angles(coords: Array, first: np.ndarray) -> Array:
@@ -125,13 +145,14 @@ class Dihedrals(Term):
 
     def __init__(self, ca: Structure, constant: float) -> None:
         super().__init__(ca.n_atoms)
-        self._constant = constant
-        self._first = runs(bonded_to_next(ca), 3)
-        phi = dihedral_angles(ca.coords, self._first)
-        self._cosine, self._sine = np.cos(phi), np.sin(phi)
+        first = runs(bonded_to_next(ca), 3)
+        phi = dihedral_angles(ca.coords, first)
+        self.arrays = DihedralArrays(
+            *along_chain(self.n_beads, first, np.cos(phi), np.sin(phi), np.full(len(first), constant))
+        )
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(_dihedral_kernel(coords, self._first, self._cosine, self._sine, self._constant, gradient))
+        return float(dihedral_energy(coords, gradient, self.arrays))
 
 
 def build_dihedrals(ca: Structure, config: FitConfig) -> Dihedrals | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.neighbours import COORDINATE_LIMIT
+from bayesflex.simd import padded
 
 Array = NDArray[np.float64]
 
@@ -25,6 +26,30 @@ def _within_limit_kernel(coords):  # type: ignore[no-untyped-def]
             if not abs(coords[i, k]) < COORDINATE_LIMIT:
                 return False
     return True
+
+
+def along_chain(n_beads: int, first: NDArray[np.integer], *values: Array) -> tuple[Array, ...]:
+    """Return values of stretches of the chain by their first bead, zero where none begins.
+
+    Parameters
+    ----------
+    n_beads
+        Number of beads.
+    first
+        First bead of each stretch, shape (n_stretches,).
+    values
+        Each of shape (n_stretches,).
+
+    Returns
+    -------
+    One array for each of ``values``: a multiple of ``simd.WIDTH`` places for the beads.
+    """
+    arrays = []
+    for given in values:
+        by_bead = np.zeros(n_beads)
+        by_bead[first] = given
+        arrays.append(padded(by_bead))
+    return tuple(arrays)
 
 
 class Term(ABC):
