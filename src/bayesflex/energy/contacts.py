@@ -6,13 +6,17 @@ and their interfaces can open, for a bounded price.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
 from bayesflex.neighbours import NeighbourList
+from bayesflex.simd import WIDTH, load, padded, splat, store, total
 from bayesflex.structure import Structure
 
 #: Width w of a well, Å: the spread of native Cα-Cα distances at room temperature is about 1 Å, and interfaces
@@ -20,32 +24,56 @@ from bayesflex.structure import Structure
 WELL_WIDTH = 1.5
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _contact_kernel(coords, start, index, distance2, scale, depth, gradient):  # type: ignore[no-untyped-def]
-    kept = 0.0
-    for i in range(start.shape[0] - 1):
-        xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
+class ContactArrays(NamedTuple):
+    """Contacts as rows: the partners j > i of each bead i."""
+
+    start: NDArray[np.int64]  # shape (n + 1,)
+    partner: NDArray[np.int32]  # shape (n_contacts,)
+    distance2: Array  # r₀², Å², a multiple of ``simd.WIDTH`` places
+    scale: Array  # 1 / (2 r₀ w), 1/Å²; zero in the places beyond the last contact
+    depth: float  # ε, kcal/mol
+    work: Array  # workspace, (3, n_places)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def contact_energy(coords, gradient, contacts):  # type: ignore[no-untyped-def]
+    """Add the gradient (n, 3) in place and return the energy."""
+    start, index, work = contacts.start, contacts.partner, contacts.work
+    n, n_places = start.shape[0] - 1, contacts.scale.shape[0]
+    # What is scattered is gathered first, so that the arithmetic between takes eight contacts at a time.
+    for i in range(n):
+        x, y, z = coords[i, 0], coords[i, 1], coords[i, 2]
+        for m in range(start[i], start[i + 1]):
+            j = index[m]
+            work[0, m], work[1, m], work[2, m] = coords[j, 0] - x, coords[j, 1] - y, coords[j, 2] - z
+    one, eighth, twice = splat(1.0), splat(0.125), splat(2.0 * contacts.depth)
+    lost = splat(0.0)
+    for m in range(0, n_places, WIDTH):
+        x8, y8, z8 = load(work, m), load(work, n_places + m), load(work, 2 * n_places + m)
+        scale = load(contacts.scale, m)
+        u = (x8 * x8 + y8 * y8 + z8 * z8 - load(contacts.distance2, m)) * scale
+        p = one / (one + eighth * u * u)
+        p2 = p * p
+        p4 = p2 * p2
+        lost = lost + (one - p4)
+        # dE/d(r²) = ε u p⁵ · scale, and ∂(r²)/∂r_j = 2 (r_j - r_i)
+        pull = twice * u * scale * p4 * p
+        store(work, m, pull * x8)
+        store(work, n_places + m, pull * y8)
+        store(work, 2 * n_places + m, pull * z8)
+    for i in range(n):
         gx = gy = gz = 0.0
         for m in range(start[i], start[i + 1]):
             j = index[m]
-            x, y, z = coords[j, 0] - xi, coords[j, 1] - yi, coords[j, 2] - zi
-            u = (x * x + y * y + z * z - distance2[m]) * scale[m]
-            p = 1.0 / (1.0 + 0.125 * u * u)
-            p2 = p * p
-            p4 = p2 * p2
-            kept += 1.0 - p4
-            # dE/d(r²) = ε u p⁵ · scale, and ∂(r²)/∂r_j = 2 (r_j - r_i)
-            pull = 2.0 * depth * u * scale[m] * p4 * p
-            gx -= pull * x
-            gy -= pull * y
-            gz -= pull * z
-            gradient[j, 0] += pull * x
-            gradient[j, 1] += pull * y
-            gradient[j, 2] += pull * z
+            x, y, z = work[0, m], work[1, m], work[2, m]
+            gx, gy, gz = gx - x, gy - y, gz - z
+            gradient[j, 0] += x
+            gradient[j, 1] += y
+            gradient[j, 2] += z
         gradient[i, 0] += gx
         gradient[i, 1] += gy
         gradient[i, 2] += gz
-    return depth * kept
+    return contacts.depth * total(lost)
 
 
 class NativeContacts(Term):
@@ -69,26 +97,30 @@ class NativeContacts(Term):
 
     def __init__(self, ca: Structure, depth: float, cutoff: float) -> None:
         super().__init__(ca.n_atoms)
-        self._depth = depth
         coords = np.ascontiguousarray(ca.coords, dtype=np.float64)
         exclusions = pairs_along_chain(bonded_to_next(ca))
         rows = NeighbourList(cutoff, skin=0.0, exclusions=exclusions).update(coords)
         start, index = rows if rows is not None else (np.zeros(self.n_beads + 1, np.int64), np.zeros(0, np.int32))
         first = np.repeat(np.arange(self.n_beads), np.diff(start))
         distance2 = np.sum((coords[index] - coords[first]) ** 2, axis=1)
-        self._start, self._index, self._distance2 = start.copy(), index.copy(), distance2
         # Two coincident beads would have a well of no width; their radius counts as w.
-        self._scale = 1.0 / (2.0 * WELL_WIDTH * np.maximum(np.sqrt(distance2), WELL_WIDTH))
+        scale = padded(1.0 / (2.0 * WELL_WIDTH * np.maximum(np.sqrt(distance2), WELL_WIDTH)))
+        work = np.zeros((3, len(scale)))
+        self.arrays = ContactArrays(start.copy(), index.copy(), padded(distance2), scale, float(depth), work)
+
+    def clone(self) -> Self:
+        """Return a term that shares the constants and owns its workspace."""
+        other = super().clone()
+        other.arrays = self.arrays._replace(work=np.zeros_like(self.arrays.work))
+        return other
 
     @property
     def n_contacts(self) -> int:
         """Number of pairs in contact at the start."""
-        return len(self._index)
+        return len(self.arrays.partner)
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(
-            _contact_kernel(coords, self._start, self._index, self._distance2, self._scale, self._depth, gradient)
-        )
+        return float(contact_energy(coords, gradient, self.arrays))
 
 
 def build_contacts(ca: Structure, config: FitConfig) -> NativeContacts | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -25,10 +25,23 @@ SKIN = 4.0
 SMALLEST_DIAMETER = 0.1
 
 
+class RepulsionArrays(NamedTuple):
+    """Pairs to look at, and those that start closer than ``DIAMETER``, as rows: the partners j > i of each bead i."""
+
+    start: NDArray[np.int64]  # shape (n + 1,)
+    partner: NDArray[np.int32]
+    close_start: NDArray[np.int64]
+    close_index: NDArray[np.int32]
+    close_diameter2: Array  # Å²
+    constant: float  # 16 ε, kcal/mol
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _repulsion_kernel(  # type: ignore[no-untyped-def]
-    coords, start, index, diameter2, close_start, close_index, close_diameter2, constant, gradient
-):
+def repulsion_energy(coords, gradient, repulsion):  # type: ignore[no-untyped-def]
+    """Add the gradient (n, 3) in place and return the energy."""
+    start, index = repulsion.start, repulsion.partner
+    close_start, close_index = repulsion.close_start, repulsion.close_index
+    diameter2, constant = DIAMETER * DIAMETER, repulsion.constant
     energy = 0.0
     for i in range(start.shape[0] - 1):
         xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
@@ -41,7 +54,7 @@ def _repulsion_kernel(  # type: ignore[no-untyped-def]
             limit = diameter2
             for e in range(close_start[i], close_start[i + 1]):
                 if close_index[e] == j:
-                    limit = close_diameter2[e]
+                    limit = repulsion.close_diameter2[e]
             overlap = 1.0 - r2 / limit
             if overlap <= 0.0:
                 continue
@@ -74,37 +87,31 @@ class ExcludedVolume(Term):
 
     def __init__(self, ca: Structure, energy: float) -> None:
         super().__init__(ca.n_atoms)
-        self._constant = 16.0 * energy
         coords = np.ascontiguousarray(ca.coords, dtype=np.float64)
         bonded = pairs_along_chain(bonded_to_next(ca))
         distance, pairs = _close_pairs(coords, bonded, ca.name)
         lost = distance < SMALLEST_DIAMETER
-        self._close_start, self._close_index = pairs_to_rows(pairs[~lost], self.n_beads)
-        self._close_diameter2 = distance[~lost] ** 2
-        self._neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
+        self.neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
+        close_start, close_index = pairs_to_rows(pairs[~lost], self.n_beads)
+        none = np.zeros(self.n_beads + 1, np.int64), np.zeros(0, np.int32)
+        self.arrays = RepulsionArrays(*none, close_start, close_index, distance[~lost] ** 2, 16.0 * energy)
 
     def clone(self) -> Self:
         """Return a term that shares the constants and owns its neighbour list."""
         other = super().clone()
-        other._neighbours = self._neighbours.clone()
+        other.neighbours = self.neighbours.clone()
         return other
 
-    def _accumulate(self, coords: Array, gradient: Array) -> float:
-        rows = self._neighbours.update(coords)
+    def update(self, coords: Array) -> bool:
+        """List the pairs anew where the list no longer holds; return whether all coordinates are finite."""
+        rows = self.neighbours.update(coords)
         if rows is None:
-            return np.inf
-        return float(
-            _repulsion_kernel(
-                coords,
-                *rows,
-                DIAMETER**2,
-                self._close_start,
-                self._close_index,
-                self._close_diameter2,
-                self._constant,
-                gradient,
-            )
-        )
+            return False
+        self.arrays = self.arrays._replace(start=rows[0], partner=rows[1])
+        return True
+
+    def _accumulate(self, coords: Array, gradient: Array) -> float:
+        return float(repulsion_energy(coords, gradient, self.arrays)) if self.update(coords) else np.inf
 
 
 def _close_pairs(coords: Array, bonded: NDArray[np.int64], name: str) -> tuple[Array, NDArray[np.int64]]:
