@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -155,20 +155,64 @@ class DenseMass:
         return _half_dot(momentum, self.velocity(momentum))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _banded_solve_kernel(factor, vector):  # type: ignore[no-untyped-def]
-    """Solve L Lᵀ x = vector in place; factor (n, bandwidth + 1) holds L[j + k, j] in row j, column k."""
-    n, width = factor.shape
+#: Bandwidth for which solving keeps all that it needs in registers: that of beads in space bonded over three bonds.
+_CHAIN_BANDWIDTH = 11
+
+
+class BandSolver(NamedTuple):
+    """M = L̂ D L̂ᵀ, the diagonal of L̂ being 1: solving takes no division. The nearest neighbour comes last."""
+
+    rows: Array  # L̂[j, j - bandwidth + k] in row j, column k, (n_dim, bandwidth)
+    columns: Array  # L̂[j + bandwidth - k, j]
+    inverse: Array  # 1 / D, (n_dim,)
+
+
+def _band_solver(factor: Array) -> BandSolver:
+    """Return what solving needs of a Cholesky factor; factor (n, bandwidth + 1) holds L[j + k, j] in row j, column k."""
+    n, bandwidth = len(factor), max(factor.shape[1] - 1, _CHAIN_BANDWIDTH)
+    rows, columns = np.zeros((n, bandwidth)), np.zeros((n, bandwidth))
+    for k in range(1, min(factor.shape[1], n)):
+        scaled = factor[: n - k, k] / factor[: n - k, 0]
+        columns[: n - k, bandwidth - k] = scaled
+        rows[k:, bandwidth - k] = scaled
+    return BandSolver(rows, columns, 1.0 / factor[:, 0] ** 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _eleven(value, c, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11):  # type: ignore[no-untyped-def]
+    """Return value - Σ c x. Only the last product waits for the number found just before."""
+    near = ((value - c[0] * x1) - c[1] * x2) - c[2] * x3
+    far = -c[3] * x4 - c[4] * x5 - c[5] * x6 - c[6] * x7
+    return near + far - c[7] * x8 - c[8] * x9 - c[9] * x10 - c[10] * x11
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def solve_band(band, vector, out):  # type: ignore[no-untyped-def]
+    """Set out to the solution x of M x = vector."""
+    rows, columns, inverse = band.rows, band.columns, band.inverse
+    n, width = rows.shape
+    if width == _CHAIN_BANDWIDTH:
+        x1 = x2 = x3 = x4 = x5 = x6 = x7 = x8 = x9 = x10 = x11 = 0.0
+        for j in range(n):
+            x = _eleven(vector[j], rows[j], x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11)
+            out[j] = x
+            x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11 = x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x
+        x1 = x2 = x3 = x4 = x5 = x6 = x7 = x8 = x9 = x10 = x11 = 0.0
+        for j in range(n - 1, -1, -1):
+            x = _eleven(out[j] * inverse[j], columns[j], x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11)
+            out[j] = x
+            x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11 = x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x
+        return
     for j in range(n):
-        value = vector[j] / factor[j, 0]
-        vector[j] = value
-        for k in range(1, min(width, n - j)):
-            vector[j + k] -= factor[j, k] * value
-    for j in range(n - 1, -1, -1):
         value = vector[j]
-        for k in range(1, min(width, n - j)):
-            value -= factor[j, k] * vector[j + k]
-        vector[j] = value / factor[j, 0]
+        for k in range(max(width - j, 0), width):
+            value -= rows[j, k] * out[j - width + k]
+        out[j] = value
+    for j in range(n - 1, -1, -1):
+        value = out[j] * inverse[j]
+        for k in range(max(width - (n - 1 - j), 0), width):
+            value -= columns[j, k] * out[j + width - k]
+        out[j] = value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -199,6 +243,7 @@ class BandedMass:
 
     band: Array
     _factor: Array = field(init=False, repr=False)  # (n_dim, bandwidth + 1)
+    solver: BandSolver = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         band = np.array(self.band, dtype=np.float64)
@@ -210,6 +255,7 @@ class BandedMass:
             raise ConfigError(f"band: expected a positive definite matrix ({error}); add to its diagonal") from None
         object.__setattr__(self, "band", band)
         object.__setattr__(self, "_factor", np.ascontiguousarray(factor.T))
+        object.__setattr__(self, "solver", _band_solver(self._factor))
 
     @property
     def n_dim(self) -> int:
@@ -225,8 +271,7 @@ class BandedMass:
     def velocity(self, momentum: Array, out: Array | None = None) -> Array:
         """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""
         velocity = np.empty(self.n_dim) if out is None else out
-        velocity[:] = momentum
-        _banded_solve_kernel(self._factor, velocity)
+        solve_band(self.solver, momentum, velocity)
         return velocity
 
     def kinetic(self, momentum: Array) -> float:
