@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -30,6 +32,20 @@ _IN_LINE = 0.1
 
 #: Scattering power of an atom whose element the file does not tell: carbon's.
 _UNKNOWN_ELEMENT = 6.0
+
+
+class BeadArrays(NamedTuple):
+    """What compiled code needs of a bead model."""
+
+    residue: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    coefficients: Array
+    on_ca: bool
+    work: Array  # workspace, (4, 3)
+
+
+#: Of beads that are the CA themselves.
+NO_BEADS = BeadArrays(np.zeros(0, np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 3)), True, np.zeros((4, 3)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +76,11 @@ class BeadModel:
     spread: float
 
     @property
+    def arrays(self) -> BeadArrays:
+        """What compiled code needs, with a workspace of its own."""
+        return BeadArrays(self.residue, self.frame, self.coefficients, self.on_ca, np.zeros((4, 3)))
+
+    @cached_property
     def on_ca(self) -> bool:
         """Whether each bead is its residue's CA itself."""
         return not np.any(self.coefficients) and np.array_equal(self.residue, np.arange(len(self.residue)))
@@ -69,7 +90,7 @@ class BeadModel:
         if self.on_ca:
             return ca
         beads = np.empty((len(self.residue), 3))
-        _place_kernel(ca, self.residue, self.frame, self.coefficients, beads)
+        place_beads(ca, self.arrays, beads)
         return beads
 
     def pull_back(self, ca: Array, gradient: Array) -> Array:
@@ -77,29 +98,31 @@ class BeadModel:
         if self.on_ca:
             return gradient
         out = np.zeros_like(ca)
-        _pull_back_kernel(ca, self.residue, self.frame, self.coefficients, gradient, out)
+        pull_back_beads(ca, self.arrays, gradient, out)
         return out
 
     def attach(self, likelihood: Likelihood) -> Likelihood:
         """Return a likelihood of the CA positions from one of the bead positions."""
-        return likelihood if self.on_ca else _BeadLikelihood(self, likelihood)
+        return likelihood if self.on_ca else BeadLikelihood(self, likelihood)
 
 
-class _BeadLikelihood:
+class BeadLikelihood:
     """A likelihood of the CA trace through the beads that ride on it."""
 
     def __init__(self, beads: BeadModel, likelihood: Likelihood) -> None:
         self.name = likelihood.name
-        self._beads, self._likelihood = beads, likelihood
+        self.beads, self.likelihood = beads, likelihood
 
-    def clone(self) -> _BeadLikelihood:
-        return _BeadLikelihood(self._beads, self._likelihood.clone())
+    def clone(self) -> BeadLikelihood:
+        """Return one that shares the map and owns its workspaces."""
+        return BeadLikelihood(self.beads, self.likelihood.clone())
 
     def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
-        value, gradient = self._likelihood.log_likelihood_and_gradient(self._beads.place(coords))
+        """Return log L (nats) and its gradient by the CA positions, (n_ca, 3) in nats/Å."""
+        value, gradient = self.likelihood.log_likelihood_and_gradient(self.beads.place(coords))
         if not math.isfinite(value):
             return value, np.zeros_like(coords)
-        return value, self._beads.pull_back(coords, gradient)
+        return value, self.beads.pull_back(coords, gradient)
 
 
 def ca_beads(ca: Structure) -> BeadModel:
@@ -199,7 +222,9 @@ def _coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _place_kernel(ca, residue, frame, coefficients, beads):  # type: ignore[no-untyped-def]
+def place_beads(ca, model, beads):  # type: ignore[no-untyped-def]
+    """Set the bead positions (n_beads, 3) from those of the CA."""
+    residue, frame, coefficients = model.residue, model.frame, model.coefficients
     for n in range(len(residue)):
         i, before, middle, after = residue[n], frame[n, 0], frame[n, 1], frame[n, 2]
         a, b, c = coefficients[n, 0], coefficients[n, 1], coefficients[n, 2]
@@ -213,8 +238,10 @@ def _place_kernel(ca, residue, frame, coefficients, beads):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pull_back_kernel(ca, residue, frame, coefficients, gradient, out):  # type: ignore[no-untyped-def]
-    u, v, gu, gv = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+def pull_back_beads(ca, model, gradient, out):  # type: ignore[no-untyped-def]
+    """Add to out (n_ca, 3) what a gradient by the bead positions, (n_beads, 3), is by those of the CA."""
+    residue, frame, coefficients, work = model.residue, model.frame, model.coefficients, model.work
+    u, v, gu, gv = work[0], work[1], work[2], work[3]
     for n in range(len(residue)):
         before, middle, after = frame[n, 0], frame[n, 1], frame[n, 2]
         a, b, c = coefficients[n, 0], coefficients[n, 1], coefficients[n, 2]

@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.errors import ConfigError
-from bayesflex.geometry import rotation_of_vector
+from bayesflex.geometry import rotation_matrix
 
 Array = NDArray[np.float64]
 
@@ -28,6 +30,120 @@ APPROACHES = {"local": (False, True), "global": (True, False), "combined": (True
 
 #: Standard deviations (Å, radians) of rigid motions that local displacements could make as well.
 _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION = 3.0, 0.15
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _haar(angle2):  # type: ignore[no-untyped-def]
+    """Return the log of the Haar density of a rotation vector of this square, and its gradient per omega.
+
+    The density is ``(sin(a/2) / (a/2))²`` with a = |omega|; -inf from a = pi on.
+    """
+    if not angle2 < math.pi**2:
+        return -math.inf, 0.0
+    if angle2 < 1e-6:
+        return -angle2 / 12.0, -1.0 / 6.0
+    angle = math.sqrt(angle2)
+    half = 0.5 * angle
+    return 2.0 * math.log(math.sin(half) / half), (1.0 / math.tan(half) - 2.0 / angle) / angle
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _jacobian_factors(angle2):  # type: ignore[no-untyped-def]
+    """Return a, b of the left Jacobian ``J = 1 + a K + b K²`` of SO(3), K the cross product with omega."""
+    if angle2 < 1e-8:
+        return 0.5, 1.0 / 6.0
+    angle = math.sqrt(angle2)
+    return (1.0 - math.cos(angle)) / angle2, (angle - math.sin(angle)) / (angle2 * angle)
+
+
+class DeformationArrays(NamedTuple):
+    """What compiled code needs of a deformation."""
+
+    start: Array  # (n, 3), Å
+    modes: Array  # (n_amplitudes, 3 n)
+    displaced: bool
+    rigid: bool
+    centre: Array  # (3,), Å
+    translation_precision: float  # 1/Å²
+    rotation_precision: float  # 0 for no Gaussian
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
+    """Set coords (n, 3) to r(theta)."""
+    start, modes, centre = deformation.start, deformation.modes, deformation.centre
+    flat = coords.reshape(-1)
+    flat[:] = start.reshape(-1)
+    n_modes, size = modes.shape[0], flat.shape[0]
+    for m in range(n_modes):
+        amplitude, mode = theta[m], modes[m]
+        for k in range(size):
+            flat[k] += amplitude * mode[k]
+    end = n_modes
+    if deformation.displaced:
+        flat += theta[n_modes : n_modes + size]
+        end += size
+    if deformation.rigid:
+        turn = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
+        for n in range(coords.shape[0]):
+            x, y, z = coords[n, 0] - centre[0], coords[n, 1] - centre[1], coords[n, 2] - centre[2]
+            for k in range(3):
+                moved = turn[3 * k] * x + turn[3 * k + 1] * y + turn[3 * k + 2] * z
+                coords[n, k] = moved + centre[k] + theta[end + 3 + k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    """Return the sum of the products of two vectors, in an order of its own that is always the same."""
+    value = 0.0
+    for k in range(a.shape[0]):
+        value += a[k] * b[k]
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-untyped-def]
+    """Set out (n_dim,) to the gradient by theta of a function of r plus log p(theta), and return log p(theta).
+
+    gradient (n, 3), that of the function at coords = r(theta), is turned by Rᵀ in place.
+    """
+    modes, centre = deformation.modes, deformation.centre
+    n_modes, size = modes.shape[0], gradient.size
+    end = n_modes + (size if deformation.displaced else 0)
+    log_density = 0.0
+    if deformation.rigid:
+        wx, wy, wz = theta[end], theta[end + 1], theta[end + 2]
+        cx, cy, cz = centre[0] + theta[end + 3], centre[1] + theta[end + 4], centre[2] + theta[end + 5]
+        turn = rotation_matrix(wx, wy, wz)
+        tx = ty = tz = sx = sy = sz = 0.0
+        for n in range(coords.shape[0]):
+            x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
+            gx, gy, gz = gradient[n, 0], gradient[n, 1], gradient[n, 2]
+            tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
+            sx, sy, sz = sx + gx, sy + gy, sz + gz
+            for k in range(3):
+                gradient[n, k] = turn[k] * gx + turn[3 + k] * gy + turn[6 + k] * gz
+        out[end + 3], out[end + 4], out[end + 5] = sx, sy, sz
+        for k in range(3):
+            shift = theta[end + 3 + k]
+            out[end + 3 + k] -= deformation.translation_precision * shift
+            log_density -= 0.5 * deformation.translation_precision * shift * shift
+        log_haar, per_omega = _haar(wx * wx + wy * wy + wz * wz)
+        precision = deformation.rotation_precision
+        log_density += log_haar - 0.5 * precision * (wx * wx + wy * wy + wz * wz)
+        # Jᵀ torque, J = 1 + first K + second K², K the cross product with omega
+        first, second = _jacobian_factors(wx * wx + wy * wy + wz * wz)
+        ax, ay, az = wy * tz - wz * ty, wz * tx - wx * tz, wx * ty - wy * tx
+        bx, by, bz = wy * az - wz * ay, wz * ax - wx * az, wx * ay - wy * ax
+        out[end] = tx - first * ax + second * bx + (per_omega - precision) * wx
+        out[end + 1] = ty - first * ay + second * by + (per_omega - precision) * wy
+        out[end + 2] = tz - first * az + second * bz + (per_omega - precision) * wz
+    flat = gradient.reshape(-1)
+    for m in range(n_modes):
+        out[m] = _dot(modes[m], flat)
+    if deformation.displaced:
+        out[n_modes : n_modes + size] = flat
+    return log_density
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +196,7 @@ class Deformation:
 
     @cached_property
     def _flat_modes(self) -> Array:
-        return self.modes.reshape(len(self.modes), -1)  # (n_modes, 3 n)
+        return self.modes.reshape(len(self.modes), self.start.size)  # (n_modes, 3 n)
 
     @cached_property
     def n_modes(self) -> int:
@@ -125,23 +241,24 @@ class Deformation:
         every = (self.amplitudes, self.displacements, self.rotation, self.translation)
         return tuple(part for part in every if part.stop > part.start)
 
-    def _internal(self, theta: Array) -> Array:
-        """Return r_0 + q·A + x, shape (n, 3)."""
-        coords = self.start
-        if self.n_modes:
-            coords = coords + (theta[self.amplitudes] @ self._flat_modes).reshape(coords.shape)
-        if self.has_displacements:
-            coords = coords + theta[self.displacements].reshape(coords.shape)
-        return coords
+    @cached_property
+    def arrays(self) -> DeformationArrays:
+        """What compiled code needs."""
+        return DeformationArrays(
+            np.ascontiguousarray(self.start, dtype=np.float64),
+            np.ascontiguousarray(self._flat_modes[: self.n_modes]),
+            self.has_displacements,
+            self.rigid,
+            self._centre,
+            1.0 / self.translation_sd**2,
+            0.0 if self.rotation_sd is None else 1.0 / self.rotation_sd**2,
+        )
 
     def coordinates(self, theta: Array) -> Array:
         """Return r(theta), shape (n, 3), Å."""
-        coords = self._internal(theta)
-        if not self.rigid:
-            return np.ascontiguousarray(coords)
-        centre = self._centre
-        matrix = rotation_of_vector(theta[self.rotation])
-        return np.ascontiguousarray((coords - centre) @ matrix.T + centre + theta[self.translation])
+        coords = np.empty(self.start.shape)
+        deform(theta, self.arrays, coords)
+        return coords
 
     def pull_back(self, theta: Array, coords: Array, gradient: Array) -> Array:
         """Return the gradient with respect to theta of a function of r, plus that of log p(theta).
@@ -162,35 +279,17 @@ class Deformation:
             of SO(3).
         """
         out = np.empty(self.n_dim)
-        if self.rigid:
-            omega, shift = theta[self.rotation], theta[self.translation]
-            moment = (coords - (self._centre + shift)).T @ gradient  # (3, 3)
-            # Sum of cross products: the antisymmetric part.
-            torque = np.array([moment[1, 2] - moment[2, 1], moment[2, 0] - moment[0, 2], moment[0, 1] - moment[1, 0]])
-            out[self.rotation] = left_jacobian(omega).T @ torque + self._log_density_of_rotation(omega)[1]
-            out[self.translation] = gradient.sum(axis=0) - shift / self.translation_sd**2
-            gradient = gradient @ rotation_of_vector(omega)  # rows of Rᵀg
-        if self.n_modes:
-            out[self.amplitudes] = self._flat_modes @ gradient.ravel()
-        if self.has_displacements:
-            out[self.displacements] = gradient.ravel()
+        pull_back(theta, coords, self.arrays, gradient.copy(), out)
         return out
 
     def log_density(self, theta: Array) -> float:
         """Return log p(theta): flat in q and x, Haar measure in omega (|omega| < pi), Gaussian in t."""
         if not self.rigid:
             return 0.0
-        shift = theta[self.translation]
-        rotation = self._log_density_of_rotation(theta[self.rotation])[0]
-        return rotation - 0.5 * float(shift @ shift) / self.translation_sd**2
-
-    def _log_density_of_rotation(self, omega: Array) -> tuple[float, Array]:
-        """Return log p(omega) and its gradient."""
-        value, gradient = _haar(omega)
-        if self.rotation_sd is None:
-            return value, gradient
-        precision = 1.0 / self.rotation_sd**2
-        return value - 0.5 * precision * float(omega @ omega), gradient - precision * omega
+        omega, shift = theta[self.rotation], theta[self.translation]
+        angle2 = float(omega @ omega)
+        rotation = _haar(angle2)[0] - 0.5 * self.arrays.rotation_precision * angle2
+        return float(rotation - 0.5 * self.arrays.translation_precision * float(shift @ shift))
 
     def reset_gauge(self, theta: Array) -> Array:
         """Return the vector with the same coordinates in which x has no part along the modes.
@@ -204,30 +303,3 @@ class Deformation:
         out[self.amplitudes] = self._flat_modes @ total
         out[self.displacements] = total - out[self.amplitudes] @ self._flat_modes
         return out
-
-
-def _haar(omega: Array) -> tuple[float, Array]:
-    """Return the log of the Haar density of a rotation vector and its gradient; -inf from |omega| = pi on.
-
-    The density is ``(sin(a/2) / (a/2))²`` with a = |omega|.
-    """
-    angle2 = float(omega @ omega)
-    if not angle2 < math.pi**2:
-        return -math.inf, np.zeros(3)
-    if angle2 < 1e-6:
-        return -angle2 / 12.0, -omega / 6.0
-    angle = math.sqrt(angle2)
-    half = 0.5 * angle
-    return 2.0 * math.log(math.sin(half) / half), omega / angle * (1.0 / math.tan(half) - 2.0 / angle)
-
-
-def left_jacobian(omega: Array) -> Array:
-    """Return J with ``R(omega + d) ≈ R(J d) R(omega)``, shape (3, 3)."""
-    angle2 = float(omega @ omega)
-    skew = np.array([[0.0, -omega[2], omega[1]], [omega[2], 0.0, -omega[0]], [-omega[1], omega[0], 0.0]])
-    if angle2 < 1e-8:
-        return np.eye(3) + 0.5 * skew + skew @ skew / 6.0
-    angle = math.sqrt(angle2)
-    first = (1.0 - math.cos(angle)) / angle2
-    second = (angle - math.sin(angle)) / (angle2 * angle)
-    return np.eye(3) + first * skew + second * (skew @ skew)

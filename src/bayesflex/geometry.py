@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from bayesflex.errors import InputError
@@ -105,19 +106,29 @@ def rotation_of_vector(omega: ArrayLike) -> Array:
     b = (1 - cos θ) / θ² = (sin(θ/2) / (θ/2))² / 2, which is accurate to rounding down to θ = 0. NaN where omega is
     not finite.
     """
-    x, y, z = (float(component) for component in np.asarray(omega, dtype=np.float64))
+    return np.array(rotation_matrix(*(float(component) for component in np.asarray(omega)))).reshape(3, 3)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rotation_matrix(x, y, z):  # type: ignore[no-untyped-def]
+    """Return the rows of the rotation by the vector (x, y, z) as nine numbers: see :func:`rotation_of_vector`."""
     half = 0.5 * math.sqrt(x * x + y * y + z * z)
     if not math.isfinite(half):
-        return np.full((3, 3), math.nan)
+        x = y = z = math.nan
     # sin(t) / t is 1 to rounding below 1e-8.
-    a, root = (math.sin(t) / t if t > 1e-8 else 1.0 for t in (2.0 * half, half))
+    root = math.sin(half) / half if half > 1e-8 else 1.0
+    a = math.sin(2.0 * half) / (2.0 * half) if half > 5e-9 else 1.0
     b = 0.5 * root * root
-    return np.array(
-        [
-            [1.0 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y],
-            [b * x * y + a * z, 1.0 - b * (x * x + z * z), b * y * z - a * x],
-            [b * x * z - a * y, b * y * z + a * x, 1.0 - b * (x * x + y * y)],
-        ]
+    return (
+        1.0 - b * (y * y + z * z),
+        b * x * y - a * z,
+        b * x * z + a * y,
+        b * x * y + a * z,
+        1.0 - b * (x * x + z * z),
+        b * y * z - a * x,
+        b * x * z - a * y,
+        b * y * z + a * x,
+        1.0 - b * (x * x + y * y),
     )
 
 

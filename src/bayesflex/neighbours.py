@@ -25,21 +25,22 @@ COORDINATE_LIMIT = 1e8
 # Odd, so that multiples run through all buckets, and otherwise arbitrary, so that no common shape piles up in a few.
 _STRIDE_Y, _STRIDE_Z = 1327217885, 889516853
 
-_KEEP, _REBUILD, _NOT_FINITE = 0, 1, 2
+#: What :func:`inspect` found.
+KEEP, REBUILD, NOT_FINITE = 0, 1, 2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _inspect_kernel(coords, reference, limit2):  # type: ignore[no-untyped-def]
+def inspect(coords, reference, limit2):  # type: ignore[no-untyped-def]
     """Say whether the list built at ``reference`` still holds, and whether all coordinates are finite."""
     worst = 0.0
     for i in range(coords.shape[0]):
         x, y, z = coords[i, 0], coords[i, 1], coords[i, 2]
         # Written so that NaN fails the comparison.
         if not (abs(x) < COORDINATE_LIMIT and abs(y) < COORDINATE_LIMIT and abs(z) < COORDINATE_LIMIT):
-            return _NOT_FINITE
+            return NOT_FINITE
         dx, dy, dz = x - reference[i, 0], y - reference[i, 1], z - reference[i, 2]
         worst = max(worst, dx * dx + dy * dy + dz * dz)
-    return _KEEP if worst <= limit2 else _REBUILD
+    return KEEP if worst <= limit2 else REBUILD
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -178,6 +179,8 @@ class NeighbourList:
             )
         self.cutoff = float(cutoff)
         self.skin = float(skin)
+        #: Square of the distance that a bead may move before the list no longer holds, Å².
+        self.slack2 = 0.25 * self.skin**2
         self.n_builds = 0
         self._exclusions = np.zeros((0, 2), np.int64) if exclusions is None else np.asarray(exclusions, np.int64)
         self._lower_index = np.empty(0, np.int32)
@@ -187,6 +190,11 @@ class NeighbourList:
     def clone(self) -> NeighbourList:
         """Return a list with the same settings and workspaces of its own."""
         return NeighbourList(self.cutoff, self.skin, self._exclusions)
+
+    @property
+    def rows(self) -> tuple[Start, Index]:
+        """The list last built, as :meth:`update` returns it."""
+        return self._start, self._index
 
     def update(self, coords: Coords) -> tuple[Start, Index] | None:
         """Return the list for these positions, rebuilt where it no longer holds.
@@ -203,13 +211,13 @@ class NeighbourList:
             all larger than i. Valid until the next call. None where a coordinate is not finite or beyond
             ``COORDINATE_LIMIT``: no index exists, and the caller's energy is infinite.
         """
-        if len(coords) != len(self._reference):
+        if len(coords) != len(self.reference):
             self._allocate(len(coords))
-        state = _inspect_kernel(coords, self._reference, 0.25 * self.skin**2)
-        if state == _NOT_FINITE:
+        state = inspect(coords, self.reference, self.slack2)
+        if state == NOT_FINITE:
             return None
-        if state == _REBUILD:
-            self._build(coords)
+        if state == REBUILD:
+            self.build(coords)
         return self._start, self._index
 
     def _allocate(self, n: int) -> None:
@@ -217,7 +225,7 @@ class NeighbourList:
         if excluded.size and n and not (excluded.min() >= 0 and excluded.max() < n):
             raise InputError(f"neighbour list: exclusions name beads up to {excluded.max()} where there are {n}")
         # Twice the largest coordinate: farther than skin / 2 from anything, so the first update builds.
-        self._reference = np.full((n, 3), 4.0 * COORDINATE_LIMIT)
+        self.reference = np.full((n, 3), 4.0 * COORDINATE_LIMIT)
         self._excluded_start, self._excluded_index = pairs_to_rows(excluded if n else excluded[:0], n)
         n_buckets = 2 ** max(n - 1, 1).bit_length()
         self._mask = n_buckets - 1
@@ -229,7 +237,8 @@ class NeighbourList:
         self._start = np.zeros(n + 1, np.int64)
         self._index = self._index_buffer[:0]
 
-    def _build(self, coords: Coords) -> None:
+    def build(self, coords: Coords) -> None:
+        """List the pairs anew, for positions (n, 3), Å, known to be finite."""
         reach = self.cutoff + self.skin
         # A cell is a little wider than the reach, so that rounding never puts a pair two cells apart.
         _bin_kernel(coords, 1.000001 * reach, self._mask, self._cells, self._bucket, self._first, self._order)
@@ -252,5 +261,5 @@ class NeighbourList:
             self._index_buffer = np.empty(len(self._lower_index), np.int32)
         _transpose_kernel(self._lower_start, self._lower_index, self._start, self._index_buffer)
         self._index = self._index_buffer[:n_pairs]
-        self._reference[:] = coords
+        self.reference[:] = coords
         self.n_builds += 1

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesflex.compiled_posterior import CompiledPosterior, compiled_posterior
 from bayesflex.deformation import Deformation
-from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood
+from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.masses import Mass
+from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
 
 Array = NDArray[np.float64]
-
-
-class PosteriorDetails(NamedTuple):
-    """What a log density is made of, at one position."""
-
-    coords: Array  # (n, 3), Å
-    log_likelihood: float  # nats
-    energy: float  # kcal/mol
 
 
 class Posterior:
@@ -62,6 +57,12 @@ class Posterior:
         self.centre = np.asarray(centre, dtype=np.float64)
         self.centre_sd = centre_sd
 
+    @cached_property
+    def _compiled(self) -> CompiledPosterior | None:
+        return compiled_posterior(
+            self.likelihood, self.terms, self.deformation, self.thermal_energy, self.centre, self.centre_sd
+        )
+
     def clone(self) -> Posterior:
         """Return one that shares the constants and owns its workspaces, for use in another thread."""
         return Posterior(
@@ -83,6 +84,8 @@ class Posterior:
         Never raises on non-finite input: the log density is then -inf and the gradient zero. ``details`` holds
         :class:`PosteriorDetails`.
         """
+        if self._compiled is not None:
+            return self._compiled(position)
         # A trajectory that diverges may overflow on its way; the result says so.
         with np.errstate(over="ignore", invalid="ignore"):
             coords = self.deformation.coordinates(position)
@@ -91,6 +94,17 @@ class Posterior:
             if not math.isfinite(log_density):
                 return Evaluation(-math.inf, np.zeros_like(position), details)
             return Evaluation(log_density, self.deformation.pull_back(position, coords, gradient), details)
+
+    def integrate(
+        self, position: Array, momentum: Array, evaluation: Evaluation, step_size: float, n_steps: int, mass: Mass
+    ) -> LeapfrogResult | None:
+        """Make a whole trajectory in compiled code: see :func:`bayesflex.mcmc.integrators.leapfrog`.
+
+        None where a part of the posterior, or the mass, is not one that the compiled code knows.
+        """
+        if self._compiled is None:
+            return None
+        return self._compiled.integrate(position, momentum, evaluation, step_size, n_steps, mass)
 
     def of_coordinates(self, coords: Array) -> tuple[float, Array]:
         """Return log P(r) and its gradient, (n, 3) in nats/Å, without the deformation's part.

@@ -63,12 +63,23 @@ class Evaluation(NamedTuple):
     details: Any = None
 
 
+class PosteriorDetails(NamedTuple):
+    """What the log density of a model in a map is made of, at one position."""
+
+    coords: Array  # (n, 3), Å
+    log_likelihood: float  # nats
+    energy: float  # kcal/mol
+
+
 class Target(Protocol):
     """An unnormalised log density over a flat vector."""
 
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate log density and gradient at a position, shape (n_dim,). Never raises on non-finite input."""
         ...
+
+    # A target may also have ``integrate(position, momentum, evaluation, step_size, n_steps, mass)``, which makes the
+    # steps of ``mcmc.integrators.leapfrog`` by itself and returns its result, or None where it cannot.
 
 
 class KernelState(NamedTuple):

@@ -19,7 +19,7 @@ ROOT = Path(bayesflex.__file__).parent
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
     ("errors", "units", "protocols", "simd"),
-    ("settings",),
+    ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
     ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle"),
@@ -30,8 +30,8 @@ LAYERS = (
     ("placement", "synthetic", "metrics", "overlap"),
     ("likelihood",),
     ("map_target",),
-    ("deformation", "posterior", "steering"),
-    ("mcmc", "trace"),
+    ("deformation", "compiled_posterior", "posterior", "steering"),
+    ("trace",),
     ("diagnostics", "reporters"),
     ("sampling", "plots"),
     ("report",),

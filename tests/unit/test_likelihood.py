@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import betaln
 from scipy.stats import t as student
 
 from bayesflex.likelihood.gaussian import GaussianLikelihood
@@ -124,19 +125,22 @@ def test_slope_is_the_derivative(nu):
 
 
 @pytest.mark.parametrize("n", [0.5, 1.0, 5.0, 80.0, 3000.0, 1e6])
-def test_tail_of_student_equals_scipy_and_is_continuous_at_the_switch(n):
-    for t in (5.0, 0.0, -1.0, -20.0, -29.99, -30.01, -34.0):
-        log_density, log_cdf = _log_student(t, n)
+def test_student_equals_scipy_and_is_continuous_at_the_switch(n):
+    log_beta = betaln(0.5 * n, 0.5)
+    for t in (50.0, 5.0, 2.0, 1.0, 0.1, 0.0, -0.1, -1.0, -2.0, -20.0, -34.0):
+        log_density, log_cdf = _log_student(t, n, log_beta)
         assert log_density == pytest.approx(student.logpdf(t, n), rel=1e-9, abs=1e-9)
-        assert log_cdf == pytest.approx(student.logcdf(t, n), rel=1e-9, abs=1e-9)
-    above, below = _log_student(-30.0 + 1e-9, n), _log_student(-30.0 - 1e-9, n)
-    assert above[1] == pytest.approx(below[1], abs=1e-6)
+        assert log_cdf == pytest.approx(student.logcdf(t, n), rel=1e-9, abs=1e-15)
+    switch = math.sqrt(n * (1.5 / (0.5 * n + 1.0)))
+    for t in (switch, -switch):
+        above, below = (_log_student(t * (1.0 + s * 1e-12), n, log_beta)[1] for s in (1, -1))
+        assert above == pytest.approx(below, rel=1e-10)
 
 
 @pytest.mark.parametrize("n", [80.0, 3000.0])
 def test_tail_where_the_distribution_function_underflows(n):
     for t in (-100.0, -1e4):
-        log_density, log_cdf = _log_student(t, n)
+        log_density, log_cdf = _log_student(t, n, betaln(0.5 * n, 0.5))
         # the density falls over this length; with x = t - u · length, u = v / (1 - v)
         length = (n + t * t) / ((n + 1.0) * abs(t))
         v = (np.arange(200_000) + 0.5) / 200_000

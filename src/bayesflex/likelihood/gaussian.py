@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.overlap import Overlap
@@ -32,6 +33,16 @@ class GaussianLikelihood:
         self._scale = scale
         self._noise_sd = noise_sd
 
+    @property
+    def overlap(self) -> Overlap:
+        """Inner products with the map."""
+        return self._overlap
+
+    @property
+    def parameters(self) -> Array:
+        """What :func:`gaussian_of_overlap` takes: the scale and the precision of the noise."""
+        return np.array([self._scale, 1.0 / self._noise_sd**2, 0.0])
+
     def clone(self) -> GaussianLikelihood:
         """Return one that shares the map and owns its workspaces."""
         return GaussianLikelihood(self._overlap.clone(), self._scale, self._noise_sd)
@@ -41,7 +52,15 @@ class GaussianLikelihood:
         values = self._overlap.evaluate(coords)
         if values is None:
             return -math.inf, np.zeros_like(coords)
-        precision = 1.0 / self._noise_sd**2
-        residual = self._overlap.map_power / self._scale**2 - 2.0 * values.cross / self._scale + values.power
-        gradient = self._overlap.gradient(precision / self._scale, -0.5 * precision)
-        return -0.5 * precision * residual, gradient
+        value, d_cross, d_power = gaussian_of_overlap(
+            values.cross, values.power, self._overlap.map_power, self.parameters
+        )
+        return value, self._overlap.gradient(d_cross, d_power)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gaussian_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
+    """Return the log likelihood (nats) and its derivatives by cross and power."""
+    scale, precision = parameters[0], parameters[1]
+    residual = map_power / scale**2 - 2.0 * cross / scale + power
+    return -0.5 * precision * residual, precision / scale, -0.5 * precision

@@ -21,16 +21,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.special import betaln, stdtr
+from scipy.special import betaln
 
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
 
-#: Below this value of t the distribution function of Student's t may underflow and its logarithm is taken from a
-#: continued fraction, of which ten terms are exact to rounding there.
-_TAIL, _N_TERMS = -30.0, 20
+#: A continued fraction takes some √n terms at most.
+_MOST_TERMS = 10_000
 
 
 class MarginalLikelihood:
@@ -56,6 +56,16 @@ class MarginalLikelihood:
         self._floor = floor
         self._floor_observations = floor_observations
 
+    @property
+    def overlap(self) -> Overlap:
+        """Inner products with the map."""
+        return self._overlap
+
+    @property
+    def parameters(self) -> Array:
+        """What :func:`marginal_of_overlap` takes."""
+        return marginal_parameters(self._observations, self._floor, self._floor_observations)
+
     def clone(self) -> MarginalLikelihood:
         """Return one that shares the map and owns its workspaces."""
         return MarginalLikelihood(self._overlap.clone(), self._observations, self._floor, self._floor_observations)
@@ -66,11 +76,10 @@ class MarginalLikelihood:
         # The power is positive but for rounding; without any the correlation is not defined.
         if values is None or not values.power > 0.0:
             return -math.inf, np.zeros_like(coords)
-        norm = math.sqrt(values.power * self._overlap.map_power)
-        correlation = values.cross / norm
-        value, slope = marginal_log_likelihood(correlation, self._observations, self._floor, self._floor_observations)
-        gradient = self._overlap.gradient(slope / norm, -0.5 * slope * correlation / values.power)
-        return value, gradient
+        value, d_cross, d_power = marginal_of_overlap(
+            values.cross, values.power, self._overlap.map_power, self.parameters
+        )
+        return value, self._overlap.gradient(d_cross, d_power)
 
 
 def independent_observations(volume: float, resolution: float, copies: int = 1) -> float:
@@ -94,36 +103,68 @@ def marginal_log_likelihood(
     observations, floor, floor_observations
         nu, f and nu_0.
     """
+    value, slope = _of_correlation(correlation, marginal_parameters(observations, floor, floor_observations))
+    return float(value), float(slope)
+
+
+def marginal_parameters(observations: float, floor: float, floor_observations: float) -> Array:
+    """Return n = nu + nu_0, the floor F and the logarithm of B(n/2, 1/2)."""
     n = observations + floor_observations
-    floor_term = floor_observations * floor**2 / observations
+    return np.array([n, floor_observations * floor**2 / observations, float(betaln(0.5 * n, 0.5))])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def marginal_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
+    """Return the log likelihood (nats) and its derivatives by cross and power."""
+    norm = math.sqrt(power * map_power)
+    correlation = cross / norm
+    value, slope = _of_correlation(correlation, parameters)
+    return value, slope / norm, -0.5 * slope * correlation / power
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_correlation(correlation, parameters):  # type: ignore[no-untyped-def]
+    n, floor_term, log_beta = parameters[0], parameters[1], parameters[2]
     inside = min(max(correlation, -1.0), 1.0)
-    residual = 1.0 - inside**2 + floor_term
-    t = inside * math.sqrt(n / residual)
-    log_density, log_cdf = _log_student(t, n)
+    residual = 1.0 - inside * inside + floor_term
+    log_density, log_cdf = _log_student(inside * math.sqrt(n / residual), n, log_beta)
     value = -0.5 * n * math.log(residual) + log_cdf
     dt = math.sqrt(n) * (1.0 + floor_term) * residual**-1.5
     slope = n * inside / residual + math.exp(log_density - log_cdf) * dt
     return value + slope * (correlation - inside), slope
 
 
-def _log_student(t: float, n: float) -> tuple[float, float]:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_student(t, n, log_beta):  # type: ignore[no-untyped-def]
     """Return the logarithms of the density and of the distribution function of Student's t with n degrees of freedom.
 
-    In the lower tail the latter is half a regularised incomplete beta function, ``I_x(n/2, 1/2) / 2`` with
-    ``x = n / (n + t²)``, by its continued fraction (DLMF 8.17.22).
+    The tail is half a regularised incomplete beta function, ``I_x(n/2, 1/2) / 2`` with ``x = n / (n + t²)``
+    (DLMF 8.17.5), by its continued fraction on the side where that converges.
     """
     a, b = 0.5 * n, 0.5
     x = n / (n + t * t)
-    log_beta = float(betaln(a, b))
     log_density = (a + b) * math.log(x) - 0.5 * math.log(n) - log_beta
-    if t > _TAIL:
-        return log_density, math.log(float(stdtr(n, t)))
-    fraction = 1.0
-    for k in range(_N_TERMS, 0, -1):
+    if x * (a + b + 2.0) < a + 1.0:
+        log_tail = _log_beta_fraction(a, b, x, log_beta) - math.log(2.0)
+        return log_density, log_tail if t < 0.0 else math.log1p(-math.exp(log_tail))
+    middle = math.exp(_log_beta_fraction(b, a, t * t / (n + t * t), log_beta)) if t != 0.0 else 0.0
+    return log_density, math.log(0.5 * (1.0 - middle if t < 0.0 else 1.0 + middle))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_beta_fraction(a, b, x, log_beta):  # type: ignore[no-untyped-def]
+    """Return log I_x(a, b) by the continued fraction DLMF 8.17.22, from its front (Lentz 1976)."""
+    value = front = 1.0
+    back = 0.0
+    for k in range(1, _MOST_TERMS):
         m = k // 2
         if k % 2:
             numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         else:
             numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        fraction = 1.0 + numerator / fraction
-    return log_density, a * math.log(x) + 0.5 * math.log1p(-x) - math.log(n) - log_beta - math.log(fraction)
+        back = 1.0 / (1.0 + numerator * back)
+        front = 1.0 + numerator / front
+        value *= front * back
+        if abs(front * back - 1.0) < 1e-15:
+            break
+    return a * math.log(x) + b * math.log1p(-x) - math.log(a) - log_beta - math.log(value)

@@ -44,7 +44,8 @@ def leapfrog(
     ----------
     target
         Log density and gradient. Called once per step with a workspace of this function, which it must not
-        keep or change; the gradient it returns must be a new array.
+        keep or change; the gradient it returns must be a new array. A target that has a method ``integrate`` with
+        this function's other parameters makes the steps by itself, unless it returns None.
     position, momentum
         Start, each of shape (n_dim,). Not changed.
     evaluation
@@ -62,6 +63,11 @@ def leapfrog(
         End of the trajectory. ``divergent`` is True where a coordinate, log density or gradient was not
         finite; the integration stops there.
     """
+    integrate = getattr(target, "integrate", None)
+    if integrate is not None:
+        result: LeapfrogResult | None = integrate(position, momentum, evaluation, step_size, n_steps, mass)
+        if result is not None:
+            return result
     position = position.copy()
     momentum = momentum.copy()
     work = np.empty_like(position)

@@ -168,7 +168,7 @@ class BandSolver(NamedTuple):
 
 
 def _band_solver(factor: Array) -> BandSolver:
-    """Return what solving needs of a Cholesky factor; factor (n, bandwidth + 1) holds L[j + k, j] in row j, column k."""
+    """Return what solving needs of a Cholesky factor (n, bandwidth + 1), with L[j + k, j] in row j, column k."""
     n, bandwidth = len(factor), max(factor.shape[1] - 1, _CHAIN_BANDWIDTH)
     rows, columns = np.zeros((n, bandwidth)), np.zeros((n, bandwidth))
     for k in range(1, min(factor.shape[1], n)):

@@ -57,6 +57,29 @@ class PairArrays(NamedTuple):
     pair_work: Array
 
 
+#: Of no beads.
+NO_PAIRS = PairArrays(
+    weights=np.zeros(0),
+    first_fields=np.zeros(0, np.int64),
+    kind=np.zeros(0, np.int64),
+    fields=FieldArrays(np.zeros((0, 0, 0, 0, 2), np.float32), np.zeros(3), np.ones(3)),
+    coefficients=np.zeros((0, 0, 0)),
+    cut2=np.zeros((0, 0)),
+    self_power=0.0,
+    offset_row=-1,
+    offset_norm=0.0,
+    fixed_row=-1,
+    fixed_cross=0.0,
+    fixed_power=0.0,
+    fixed_offset=0.0,
+    sums=np.zeros(0),
+    field_gradients=np.zeros((0, 3, 0)),
+    power_gradient=np.zeros((3, 0)),
+    field_work=np.zeros((4, 4)),
+    pair_work=np.zeros((WIDTH, 3, WIDTH)),
+)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
     """Return cross, power and offset of the beads last arranged; cross is NaN where one is off the field's grid."""
@@ -99,7 +122,7 @@ def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore[no-untyped-def]
-    """Set out (n_beads, 3) to ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
+    """Add to out (n_beads, 3) ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
     gradients, of_power = arrays.field_gradients, arrays.power_gradient
     d_offset = -2.0 * offset / arrays.offset_norm * d_power if arrays.offset_row >= 0 else 0.0
     for p in range(tiles.places.shape[0]):
@@ -112,7 +135,7 @@ def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore
                 g += d_offset * gradients[arrays.offset_row, k, p]
             if arrays.fixed_row >= 0:
                 g += 2.0 * d_power * gradients[arrays.fixed_row, k, p]
-            out[i, k] = g
+            out[i, k] += g
 
 
 class PairOverlap:
@@ -156,7 +179,7 @@ class PairOverlap:
     ) -> None:
         self.map_power = map_power
         self.domain = domain
-        n = len(weights)
+        self._n_beads = n = len(weights)
         kind = np.zeros(n, np.int64) if kind is None else kind
         if positions is None:
             positions = np.stack([np.arange(float(n)), np.zeros(n), np.zeros(n)], axis=1)
@@ -197,6 +220,11 @@ class PairOverlap:
         self._offset = 0.0
 
     @property
+    def n_beads(self) -> int:
+        """Number of beads."""
+        return self._n_beads
+
+    @property
     def tiles(self) -> Tiles:
         """The beads in tiles, with the list of neighbours."""
         return self._tiles
@@ -228,7 +256,7 @@ class PairOverlap:
 
     def gradient(self, d_cross: float, d_power: float) -> Array:
         """Return ``d_cross · ∂cross/∂r + d_power · ∂power/∂r``, shape (n_beads, 3), where last evaluated."""
-        out = np.empty((int(np.count_nonzero(self._tiles.arrays.places >= 0)), 3))
+        out = np.zeros((self._n_beads, 3))
         pair_gradient(self._tiles.arrays, self._arrays, self._offset, d_cross, d_power, out)
         return out
 

@@ -258,3 +258,7 @@ class Tiles:
         if state == REBUILD:
             self.build()
         return bool(state != OUTSIDE)
+
+
+#: Of no beads.
+NO_TILES = Tiles(np.zeros(0, np.int64), 1.0, 1.0, (np.zeros(3), np.zeros(3))).arrays

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
-from bayesflex.posterior import PosteriorDetails
-from bayesflex.protocols import Evaluation, KernelState, Record
+from bayesflex.protocols import Evaluation, KernelState, PosteriorDetails, Record
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,7 @@ from bayesflex.beads import BeadModel
 from bayesflex.geometry import rmsd, superimpose
 from bayesflex.map_target import MapTarget
 from bayesflex.overlap.grid import region_sums
-from bayesflex.posterior import PosteriorDetails
-from bayesflex.protocols import Evaluation, KernelInfo
+from bayesflex.protocols import Evaluation, KernelInfo, PosteriorDetails
 from bayesflex.sampling.problem import Problem
 
 Array = NDArray[np.float64]

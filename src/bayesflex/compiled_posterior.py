@@ -1,0 +1,378 @@
+"""The posterior as one compiled function, and whole trajectories on it.
+
+A step of a small model takes tens of microseconds, as long as the interpreter takes to ask for it. So the usual
+posterior, a likelihood over pairs of beads with the built-in prior, is evaluated by one compiled call, and a trajectory
+of many steps by one more: without the interpreter, without its lock, and without allocating. Whatever else a posterior
+is made of is evaluated part by part, with the same results to rounding.
+
+Neighbour lists are the one thing that compiled code does not make: where one no longer holds it says so, and goes on
+when it has been built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesflex.beads import NO_BEADS, BeadArrays, BeadLikelihood, place_beads, pull_back_beads
+from bayesflex.deformation import Deformation, DeformationArrays, deform, pull_back
+from bayesflex.energy.angles import AngleArrays, Angles, angle_energy
+from bayesflex.energy.bonds import BondArrays, Bonds, bond_energy
+from bayesflex.energy.contacts import ContactArrays, NativeContacts, contact_energy
+from bayesflex.energy.dihedrals import DihedralArrays, Dihedrals, dihedral_energy
+from bayesflex.energy.excluded_volume import ExcludedVolume, RepulsionArrays, repulsion_energy
+from bayesflex.likelihood.gaussian import GaussianLikelihood, gaussian_of_overlap
+from bayesflex.likelihood.marginal import MarginalLikelihood, marginal_of_overlap
+from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, velocity
+from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.masses import Mass
+from bayesflex.neighbours import KEEP, REBUILD, inspect
+from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_values
+from bayesflex.overlap.tiles import KEEP as TILES_KEEP
+from bayesflex.overlap.tiles import NO_TILES, TileArrays, arrange
+from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
+from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
+
+Array = NDArray[np.float64]
+
+#: How an evaluation ended: with a number, with a density of zero, or waiting for a list of neighbours.
+_DONE, _ZERO, _LIST_REPULSION, _LIST_TILES = 0, 1, 2, 3
+#: How a trajectory ended besides: with a coordinate, or a density, that is not finite.
+_LOST_POSITION, _LOST_DENSITY = 4, 5
+
+_NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL = 0, 1, 2
+_FORMS = {type(None): _NO_LIKELIHOOD, GaussianLikelihood: _GAUSSIAN, MarginalLikelihood: _MARGINAL}
+
+#: What stands for a term that is not there.
+_NOTHING = np.zeros(0)
+_NO_TERMS: dict[type, Any] = {
+    Bonds: BondArrays(_NOTHING, _NOTHING),
+    Angles: AngleArrays(_NOTHING, _NOTHING, _NOTHING),
+    Dihedrals: DihedralArrays(_NOTHING, _NOTHING, _NOTHING),
+    NativeContacts: ContactArrays(
+        np.zeros(1, np.int64), np.zeros(0, np.int32), _NOTHING, _NOTHING, 0.0, np.zeros((3, 0))
+    ),
+}
+
+
+class PosteriorArrays(NamedTuple):
+    """All that a posterior is made of. A term that is not there has arrays of no length."""
+
+    deformation: DeformationArrays
+    bonds: BondArrays
+    angles: AngleArrays
+    dihedrals: DihedralArrays
+    contacts: ContactArrays
+    repulsion: RepulsionArrays
+    repulsion_reference: Array  # where the beads were when its list was built, (n, 3), Å
+    repulsion_slack2: float  # Å²
+    thermal_energy: float
+    centre: Array
+    centre_precision: float
+    beads: BeadArrays
+    likelihood: int
+    parameters: Array
+    map_power: float
+    tiles: TileArrays
+    overlap: PairArrays
+
+
+class Workspace(NamedTuple):
+    """Where an evaluation keeps what it needs meanwhile."""
+
+    coords: Array  # (n, 3), Å
+    gradient: Array  # (n, 3)
+    beads: Array  # (n_beads, 3), Å
+    bead_gradient: Array  # (n_beads, 3)
+    velocity: Array  # (n_dim,)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
+    """Return the log likelihood and its derivatives by cross and power."""
+    if form == _GAUSSIAN:
+        return gaussian_of_overlap(cross, power, map_power, parameters)
+    return marginal_of_overlap(cross, power, map_power, parameters)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
+    """Set out (n_dim,) to the gradient; return how it ended, log density, log likelihood and energy."""
+    coords, gradient = work.coords, work.gradient
+    n = coords.shape[0]
+    deform(theta, posterior.deformation, coords)
+    state = inspect(coords, posterior.repulsion_reference, posterior.repulsion_slack2)
+    if state == REBUILD:
+        return _LIST_REPULSION, 0.0, 0.0, 0.0
+    if state != KEEP:
+        return _ZERO, -math.inf, 0.0, math.inf
+    gradient[:] = 0.0
+    energy = bond_energy(coords, gradient, posterior.bonds)
+    energy += angle_energy(coords, gradient, posterior.angles)
+    energy += dihedral_energy(coords, gradient, posterior.dihedrals)
+    energy += repulsion_energy(coords, gradient, posterior.repulsion)
+    energy += contact_energy(coords, gradient, posterior.contacts)
+    log_density = -energy / posterior.thermal_energy
+    if not math.isfinite(log_density):
+        return _ZERO, -math.inf, 0.0, math.inf
+
+    x = y = z = 0.0
+    for i in range(n):
+        x, y, z = x + coords[i, 0], y + coords[i, 1], z + coords[i, 2]
+    centre, precision = posterior.centre, posterior.centre_precision
+    x, y, z = x / n - centre[0], y / n - centre[1], z / n - centre[2]
+    log_density -= 0.5 * precision * (x * x + y * y + z * z)
+    scale, hold = -1.0 / posterior.thermal_energy, precision / n
+    for i in range(n):
+        gradient[i, 0] = scale * gradient[i, 0] - hold * x
+        gradient[i, 1] = scale * gradient[i, 1] - hold * y
+        gradient[i, 2] = scale * gradient[i, 2] - hold * z
+
+    log_likelihood = 0.0
+    if posterior.likelihood != _NO_LIKELIHOOD:
+        beads = posterior.beads
+        if beads.on_ca:
+            state = arrange(coords, posterior.tiles)
+        else:
+            place_beads(coords, beads, work.beads)
+            state = arrange(work.beads, posterior.tiles)
+        if state == TILES_REBUILD:
+            return _LIST_TILES, 0.0, 0.0, 0.0
+        if state != TILES_KEEP:
+            return _ZERO, -math.inf, -math.inf, energy
+        cross, power, offset = pair_values(posterior.tiles, posterior.overlap)
+        if math.isnan(cross) or not power > 0.0:
+            return _ZERO, -math.inf, -math.inf, energy
+        log_likelihood, d_cross, d_power = _of_overlap(
+            posterior.likelihood, cross, power, posterior.map_power, posterior.parameters
+        )
+        log_density += log_likelihood
+        if beads.on_ca:
+            pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, gradient)
+        else:
+            work.bead_gradient[:] = 0.0
+            pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, work.bead_gradient)
+            pull_back_beads(coords, beads, work.bead_gradient, gradient)
+    log_density += pull_back(theta, coords, posterior.deformation, gradient, out)
+    if not math.isfinite(log_density):
+        return _ZERO, -math.inf, log_likelihood, energy
+    return _DONE, log_density, log_likelihood, energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _all_finite(values):  # type: ignore[no-untyped-def]
+    # A sum is finite where all terms are, short of overflow, and takes no branch.
+    total = 0.0
+    for k in range(values.shape[0]):
+        total += values[k] * 0.0
+    return total == 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior, mass, work):  # type: ignore[no-untyped-def]
+    """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
+
+    Returns how it ended, the number of the step, and the log density, log likelihood and energy reached.
+    """
+    log_density = log_likelihood = energy = 0.0
+    drifted = step >= 0
+    step = max(step, 0)
+    moved = work.velocity
+    while step < n_steps:
+        if not drifted:
+            kick = step_size if step > 0 else 0.5 * step_size
+            for k in range(position.shape[0]):
+                momentum[k] += kick * gradient[k]
+            velocity(mass, momentum, moved)
+            for k in range(position.shape[0]):
+                position[k] += step_size * moved[k]
+            # Before the density: a NaN must never become the index of a grid or a cell list.
+            if not _all_finite(position):
+                return _LOST_POSITION, step, log_density, log_likelihood, energy
+        drifted = False
+        state, log_density, log_likelihood, energy = _evaluate(position, posterior, work, gradient)
+        if state in (_LIST_REPULSION, _LIST_TILES):
+            return state, step, log_density, log_likelihood, energy
+        if state != _DONE or not _all_finite(gradient):
+            return _LOST_DENSITY, step, log_density, log_likelihood, energy
+        step += 1
+    for k in range(position.shape[0]):
+        momentum[k] += 0.5 * step_size * gradient[k]
+    return _DONE, step, log_density, log_likelihood, energy
+
+
+class CompiledPosterior:
+    """A posterior whose parts are all known to the compiled code.
+
+    Made by :func:`compiled_posterior`. It shares the parts' workspaces and neighbour lists, and is as little for use by
+    two threads at once as they are.
+    """
+
+    def __init__(
+        self,
+        likelihood: GaussianLikelihood | MarginalLikelihood | None,
+        overlap: PairOverlap | None,
+        beads: BeadArrays,
+        terms: dict[type, Any],
+        deformation: Deformation,
+        thermal_energy: float,
+        centre: Array,
+        centre_sd: float,
+    ) -> None:
+        shape = deformation.start.shape
+        repulsion = terms.get(ExcludedVolume) or _NoRepulsion(len(deformation.start))
+        self._overlap, self._repulsion = overlap, repulsion
+
+        def arrays(kind: type) -> Any:
+            return terms[kind].arrays if kind in terms else _NO_TERMS[kind]
+
+        self._arrays = PosteriorArrays(
+            deformation=deformation.arrays,
+            bonds=arrays(Bonds),
+            angles=arrays(Angles),
+            dihedrals=arrays(Dihedrals),
+            contacts=arrays(NativeContacts),
+            repulsion=repulsion.arrays,
+            repulsion_reference=repulsion.neighbours.reference,
+            repulsion_slack2=repulsion.neighbours.slack2,
+            thermal_energy=float(thermal_energy),
+            centre=np.array(centre, dtype=np.float64),
+            centre_precision=1.0 / centre_sd**2,
+            beads=beads,
+            likelihood=_FORMS[type(likelihood)],
+            parameters=np.zeros(3) if likelihood is None else likelihood.parameters,
+            map_power=float(overlap.map_power) if overlap is not None else 0.0,
+            tiles=NO_TILES if overlap is None else overlap.tiles.arrays,
+            overlap=NO_PAIRS if overlap is None else overlap.arrays,
+        )
+        n_beads = 0 if beads.on_ca else len(beads.residue)
+        n_dim = deformation.n_dim
+        self._work = Workspace(
+            np.zeros(shape), np.zeros(shape), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
+        )
+        self._mass: Mass | None = None
+        self._mass_arrays: MassArrays | None = None
+
+    def __call__(self, position: Array) -> Evaluation:
+        """Evaluate the log density and its gradient at a flat vector, shape (n_dim,)."""
+        gradient = np.zeros_like(position)
+        position = np.ascontiguousarray(position, dtype=np.float64)
+        while True:
+            state, log_density, log_likelihood, energy = _evaluate(position, self._current(), self._work, gradient)
+            if state not in (_LIST_REPULSION, _LIST_TILES):
+                break
+            self._build(state)
+        if state != _DONE:
+            gradient[:] = 0.0
+        return Evaluation(log_density, gradient, self._details(log_likelihood, energy))
+
+    def integrate(
+        self,
+        position: Array,
+        momentum: Array,
+        evaluation: Evaluation,
+        step_size: float,
+        n_steps: int,
+        mass: Mass,
+    ) -> LeapfrogResult | None:
+        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`, or return None where the mass is not known."""
+        if mass is not self._mass:
+            self._mass, self._mass_arrays = mass, compiled_mass(mass)
+        if self._mass_arrays is None:
+            return None
+        position, momentum, gradient = position.copy(), momentum.copy(), evaluation.gradient.copy()
+        step = -1
+        while True:
+            state, step, log_density, log_likelihood, energy = _integrate(
+                position, momentum, gradient, step_size, n_steps, step, self._current(), self._mass_arrays, self._work
+            )
+            if state not in (_LIST_REPULSION, _LIST_TILES):
+                break
+            self._build(state)
+        if state == _LOST_POSITION:
+            return LeapfrogResult(position, momentum, evaluation, step, True)
+        details = self._details(log_likelihood, energy)
+        if state == _LOST_DENSITY:
+            lost = Evaluation(-math.inf, np.zeros_like(gradient), details)
+            return LeapfrogResult(position, momentum, lost, step + 1, True)
+        return LeapfrogResult(position, momentum, Evaluation(log_density, gradient, details), n_steps, False)
+
+    def _details(self, log_likelihood: float, energy: float) -> PosteriorDetails:
+        return PosteriorDetails(self._work.coords.copy(), log_likelihood, energy)
+
+    def _build(self, state: int) -> None:
+        if state == _LIST_TILES:
+            if self._overlap is not None:
+                self._overlap.tiles.build()
+        else:
+            self._repulsion.update(self._work.coords)
+
+    def _current(self) -> PosteriorArrays:
+        """Return the arrays with the lists as they are now: others who share them may have had them built anew."""
+        if self._repulsion.arrays is not self._arrays.repulsion:
+            self._arrays = self._arrays._replace(
+                repulsion=self._repulsion.arrays, repulsion_reference=self._repulsion.neighbours.reference
+            )
+        if self._overlap is not None and self._overlap.tiles.arrays is not self._arrays.tiles:
+            self._arrays = self._arrays._replace(tiles=self._overlap.tiles.arrays)
+        return self._arrays
+
+
+class _NoRepulsion:
+    """Excluded volume that is not there: its list holds for ever."""
+
+    def __init__(self, n_beads: int) -> None:
+        self.arrays = RepulsionArrays(
+            np.zeros(n_beads + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(n_beads + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0),
+            0.0,
+        )
+        self.neighbours = self
+        self.reference, self.slack2 = np.zeros((n_beads, 3)), math.inf
+
+    def update(self, coords: Array) -> bool:
+        return True
+
+
+def compiled_posterior(
+    likelihood: Likelihood | None,
+    terms: Sequence[EnergyTerm],
+    deformation: Deformation,
+    thermal_energy: float,
+    centre: Array,
+    centre_sd: float,
+) -> CompiledPosterior | None:
+    """Return a posterior in compiled form, or None where a part of it is not one that the compiled code knows.
+
+    Parameters are those of :class:`bayesflex.posterior.Posterior`.
+    """
+    by_kind = {type(term): term for term in terms}
+    n_beads = len(deformation.start)
+    known = {*_NO_TERMS, ExcludedVolume}
+    if (
+        len(by_kind) < len(terms)
+        or not by_kind.keys() <= known
+        or any(getattr(term, "n_beads", 0) != n_beads for term in terms)
+    ):
+        return None
+    beads = NO_BEADS
+    if isinstance(likelihood, BeadLikelihood):
+        beads, likelihood = likelihood.beads.arrays, likelihood.likelihood
+    overlap = None
+    if likelihood is not None:
+        if not isinstance(likelihood, GaussianLikelihood | MarginalLikelihood):
+            return None
+        if not isinstance(likelihood.overlap, PairOverlap):
+            return None
+        overlap = likelihood.overlap
+        if overlap.n_beads != (n_beads if beads.on_ca else len(beads.residue)):
+            return None
+    return CompiledPosterior(likelihood, overlap, beads, by_kind, deformation, thermal_energy, centre, centre_sd)
