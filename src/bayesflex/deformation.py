@@ -288,6 +288,8 @@ class Deformation:
             return 0.0
         omega, shift = theta[self.rotation], theta[self.translation]
         angle2 = float(omega @ omega)
+        if not angle2 < math.pi**2:
+            return -math.inf
         rotation = _haar(angle2)[0] - 0.5 * self.arrays.rotation_precision * angle2
         return float(rotation - 0.5 * self.arrays.translation_precision * float(shift @ shift))
 
