@@ -24,6 +24,7 @@ LAYERS = (
     ("config", "structure", "density_map"),
     ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
+    ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),
@@ -32,7 +33,8 @@ LAYERS = (
     ("map_target",),
     ("deformation", "posterior", "steering"),
     ("mcmc", "trace"),
-    ("diagnostics", "reporters"),
+    ("diagnostics", "reporters", "residue_runs", "local_frames"),
+    ("convergence", "clusters"),
     ("sampling", "plots"),
     ("report",),
     ("workflows",),
