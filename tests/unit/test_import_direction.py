@@ -28,7 +28,7 @@ LAYERS = (
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),
-    ("placement", "synthetic", "metrics", "overlap"),
+    ("placement", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
     ("likelihood",),
     ("map_target",),
     ("deformation", "posterior", "steering"),
