@@ -22,7 +22,7 @@ LAYERS = (
     ("settings",),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
-    ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle"),
+    ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
     ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),
     ("energy", "normal_modes"),
