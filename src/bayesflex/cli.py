@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from bayesflex import __version__
 from bayesflex.cli_settings import with_settings
-from bayesflex.errors import BayesflexError
+from bayesflex.errors import BayesflexError, InputError
 
 if TYPE_CHECKING:
     from bayesflex.reporters import ProgressReporter
@@ -118,6 +118,10 @@ def fit(
     fixed: Annotated[
         Path | None, typer.Option("--fixed", help="Another model, whose density is accounted for and not moved.")
     ] = None,
+    half1: Annotated[
+        Path | None, typer.Option("--half1", help="First half map of MAP: the two tell its noise.")
+    ] = None,
+    half2: Annotated[Path | None, typer.Option("--half2", help="Second half map of MAP.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings; flags win over it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted fit in the folder.")] = False,
     debug: Debug = False,
@@ -130,7 +134,8 @@ def fit(
     from bayesflex.workflows.fit import run_fit
 
     files = {"reference": reference, "mask": mask, "fixed": fixed}
-    run_fit(model, map_file, out, resolved, **files, resume=resume, reporter=_progress())
+    halves = _both_or_none(half1, half2)
+    run_fit(model, map_file, out, resolved, **files, half_maps=halves, resume=resume, reporter=_progress())
     typer.echo(f"Wrote {out}")
 
 
@@ -314,6 +319,16 @@ def demo(
 
     run_demo(out, seed, _progress())
     typer.echo(f"Wrote {out}")
+
+
+def _both_or_none(half1: Path | None, half2: Path | None) -> tuple[Path, Path] | None:
+    """Return the two half maps, or None where neither is given."""
+    if half1 is None and half2 is None:
+        return None
+    if half1 is None or half2 is None:
+        missing = "--half1" if half1 is None else "--half2"
+        raise InputError(f"{missing}: expected two half maps or none, got one; give the other with {missing}")
+    return half1, half2
 
 
 def _progress() -> ProgressReporter:

@@ -74,9 +74,10 @@ class FitConfig:
     likelihood: str = field(
         default="marginal",
         metadata=about(
-            "Noise model: marginal integrates out the map's scale, offset and noise level; gaussian is the paper's.",
+            "Noise model: marginal integrates out the map's scale, offset and noise level; half-maps, taken where they "
+            "are given, has the noise from them, in Fourier shells; gaussian is the paper's.",
             "likelihood",
-            choices=("marginal", "gaussian"),
+            choices=("marginal", "half-maps", "gaussian"),
         ),
     )
     sigma: float | None = field(

@@ -1,150 +1,29 @@
-"""Diagnostics: whether the chains agree, and how well a map agrees with another map.
+"""Diagnostics: how well chains agree, and how well a map agrees with another map.
 
-Convergence is measured on the draws of a :class:`~bayesflex.trace.Trace`;
-correlations are pure functions of arrays. Agreement between chains says
-nothing about agreement with the map, nor the other way round.
+Pure functions of arrays. What they say of a fit is put together in ``convergence``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.spatial.distance import pdist
 from scipy.special import ndtri
 
 from bayesflex.errors import InputError
-from bayesflex.trace import Trace
 
 Array = NDArray[np.float64]
-
-#: Above it, chains are said to disagree: the limit of Gelman and Rubin (1992). The 1.01 of Vehtari et al. (2021) is
-#: for one quantity and thousands of draws; the largest of 10,000 quantities in 4 × 100 independent draws exceeds it.
-R_HAT_LIMIT = 1.1
-
-#: Fewest effective draws per chain: Gelman et al., Bayesian Data Analysis, 3rd ed., section 11.5 (5 per half chain).
-ESS_PER_CHAIN = 10
-
-#: Share of iterations that may end in an impossible position before a warning is due.
-DIVERGENT_LIMIT = 0.01
 
 #: Each chain is halved, and a half needs two draws to have a variance.
 FEWEST_DRAWS = 4
 
+#: Probabilities of the quantiles that are the tails (Vehtari et al. 2021).
+_TAILS = (0.05, 0.95)
+
 #: Quantities worked on at a time: bounds the memory, whatever the size of the structure.
 _BLOCK = 2048
-
-
-@dataclass(frozen=True, eq=False)
-class Convergence:
-    """R-hat and effective sample size (ESS) of everything that a trace holds; NaN where a quantity never changed.
-
-    Parameters
-    ----------
-    r_hat_max, ess_min
-        The worst over all quantities; NaN where none can be judged.
-    r_hat_log_density, ess_log_density
-        Of the log density.
-    r_hat_amplitudes, ess_amplitudes
-        Of each mode amplitude, shape (n_modes,).
-    r_hat_residues, ess_residues
-        Of each CA's position, the worst of x, y and z, shape (n_ca,).
-    worst
-        The quantity with the largest R-hat: "mode 9", "residue A 152", "log density", or "none".
-    warnings
-        Sentences for whoever has to decide whether to trust the result; empty when all is well.
-    """
-
-    r_hat_max: float
-    ess_min: float
-    r_hat_log_density: float
-    ess_log_density: float
-    r_hat_amplitudes: Array
-    ess_amplitudes: Array
-    r_hat_residues: Array
-    ess_residues: Array
-    worst: str
-    warnings: tuple[str, ...]
-
-
-def convergence(trace: Trace) -> Convergence:
-    """Judge whether the chains of a trace agree, by log density, mode amplitudes and CA positions.
-
-    Positions are taken as they are, not superimposed: the map holds them in place.
-    """
-    per_draw = (trace.n_chains, trace.n_draws)
-    r_hat_lp, ess_lp = r_hat_and_ess(trace.log_density[..., np.newaxis])
-    r_hat_modes, ess_modes = r_hat_and_ess(trace.amplitudes)
-    r_hat_xyz, ess_xyz = r_hat_and_ess(trace.coords.reshape(*per_draw, 3 * trace.n_ca))
-    r_hat_residues = np.fmax.reduce(r_hat_xyz.reshape(trace.n_ca, 3), axis=1)  # (n_ca,); fmax passes over NaN
-    ess_residues = np.fmin.reduce(ess_xyz.reshape(trace.n_ca, 3), axis=1)
-
-    names = ["log density", *(f"mode {number}" for number in trace.mode_numbers)]
-    names += [f"residue {label}" for label in trace.residues]
-    r_hat = np.concatenate([r_hat_lp, r_hat_modes, r_hat_residues])
-    ess = np.concatenate([ess_lp, ess_modes, ess_residues])
-    judged = not np.all(np.isnan(r_hat))
-    worst = names[int(np.nanargmax(r_hat))] if judged else "none"
-    fewest = names[int(np.nanargmin(ess))] if judged else "none"
-    r_hat_max, ess_min = float(np.fmax.reduce(r_hat)), float(np.fmin.reduce(ess))
-    return Convergence(
-        r_hat_max=r_hat_max,
-        ess_min=ess_min,
-        r_hat_log_density=float(r_hat_lp[0]),
-        ess_log_density=float(ess_lp[0]),
-        r_hat_amplitudes=r_hat_modes,
-        ess_amplitudes=ess_modes,
-        r_hat_residues=r_hat_residues,
-        ess_residues=ess_residues,
-        worst=worst,
-        warnings=_warnings(trace, r_hat_max, worst, ess_min, fewest, r_hat_residues),
-    )
-
-
-def _warnings(
-    trace: Trace, r_hat_max: float, worst: str, ess_min: float, fewest: str, r_hat_residues: Array
-) -> tuple[str, ...]:
-    """Say in sentences what the numbers of :func:`convergence` mean."""
-    sentences = []
-    n_draws = trace.n_chains * trace.n_draws
-    if trace.n_draws < FEWEST_DRAWS:
-        sentences.append(
-            f"Each chain has {trace.n_draws} draws, too few to tell whether the chains agree (at least {FEWEST_DRAWS} "
-            "are needed, 100 are usual): raise --iterations."
-        )
-    if trace.n_chains == 1:
-        sentences.append(
-            "There is one chain, so nothing shows whether another start would end elsewhere: run four (--chains 4)."
-        )
-    if r_hat_max > R_HAT_LIMIT:
-        whom = "The chains do not agree" if trace.n_chains > 1 else "The two halves of the chain do not agree"
-        sentences.append(
-            f"{whom} on {worst} (R-hat {r_hat_max:.2f}, should be below {R_HAT_LIMIT}): they ended in different "
-            "answers, or had not settled when sampling began. Compare the chains in cc.png, and raise --iterations."
-        )
-    fewest_effective = ESS_PER_CHAIN * trace.n_chains
-    if ess_min < fewest_effective:
-        sentences.append(
-            f"The {n_draws} draws are worth only {ess_min:.0f} independent ones for {fewest} (should be "
-            f"{fewest_effective} or more): the spread of the ensemble is uncertain there. Raise --iterations."
-        )
-    n_still = int(np.isnan(r_hat_residues).sum())
-    if trace.n_draws >= FEWEST_DRAWS and n_still:
-        sentences.append(
-            f"{n_still} of {trace.n_ca} residues never moved or have positions that are not finite numbers, so nothing "
-            "can be said about them: look at the acceptance in metrics.csv."
-        )
-    n_divergent = int(np.sum(trace.sample_stats.get("diverging", 0)))
-    if n_divergent > DIVERGENT_LIMIT * n_draws:
-        sentences.append(
-            f"{n_divergent} of {n_draws} iterations ended in an impossible position and were rejected: the steps are "
-            "too long for this structure. Raise the target acceptance towards 0.9."
-        )
-    return tuple(sentences)
 
 
 def r_hat_and_ess(draws: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
@@ -176,8 +55,7 @@ def r_hat_and_ess(draws: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
     r_hat, ess = np.full(n_quantities, np.nan), np.full(n_quantities, np.nan)
     if n_draws < FEWEST_DRAWS:
         return r_hat, ess
-    half = n_draws // 2  # an odd draw in the middle belongs to neither half
-    halves = np.concatenate([draws[:, :half], draws[:, -half:]])  # (2 n_chains, half, n_quantities)
+    halves = _halves(draws)
     for start in range(0, n_quantities, _BLOCK):
         block = halves[..., start : start + _BLOCK]
         values = np.moveaxis(block, 2, 0).astype(np.float64)  # (n_block, 2 n_chains, half)
@@ -191,6 +69,69 @@ def r_hat_and_ess(draws: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
         r_hat[index] = np.fmax(_r_hat(scores), _r_hat(_normal_scores(folded)))
         ess[index] = _effective_sample_size(scores)
     return r_hat, ess
+
+
+def tail_ess(draws: NDArray[np.floating[Any]]) -> Array:
+    """Return the effective sample size of the 5 % and the 95 % quantile, the smaller one, of many quantities.
+
+    That of ``arviz.ess(method="tail")`` 0.23, for arrays as in :func:`r_hat_and_ess`, and NaN where that is.
+
+    Parameters
+    ----------
+    draws
+        Shape (n_chains, n_draws, n_quantities).
+
+    Returns
+    -------
+    ndarray
+        Shape (n_quantities,).
+    """
+    n_chains, n_draws, n_quantities = draws.shape
+    ess = np.full(n_quantities, np.nan)
+    if n_draws < FEWEST_DRAWS:
+        return ess
+    for start in range(0, n_quantities, _BLOCK):
+        values = draws[..., start : start + _BLOCK].astype(np.float64)
+        usable = np.isfinite(values).all(axis=(0, 1)) & (np.ptp(values, axis=(0, 1)) > 0)
+        if not usable.any():
+            continue
+        values = values[..., usable]
+        limits = np.quantile(values.reshape(n_chains * n_draws, -1), _TAILS, axis=0)
+        below = [np.moveaxis(_halves((values <= limit).astype(np.float64)), 2, 0) for limit in limits]
+        ess[start + np.flatnonzero(usable)] = np.minimum(*(_indicator_ess(values) for values in below))
+    return ess
+
+
+def _indicator_ess(values: Array) -> Array:
+    """Return the effective sample size of zeros and ones, (n, n_chains, n_draws): their number where all are alike."""
+    ess = np.full(len(values), float(values[0].size))
+    both = np.ptp(values, axis=(1, 2)) > 0
+    if both.any():
+        ess[both] = _effective_sample_size(values[both])
+    return ess
+
+
+def energy_bfmi(energy: Array) -> Array:
+    """Return the energy fraction of missing information of each chain, as ``arviz.bfmi`` does, shape (n_chains,).
+
+    The mean square change of the Hamiltonian from one iteration to the next over its variance: 1 where new momenta
+    carry the chain over all its energies at once, small where it takes many steps. NaN where the energy stands still.
+
+    Parameters
+    ----------
+    energy
+        Hamiltonian of each iteration, shape (n_chains, n_draws), nats.
+    """
+    change = np.square(np.diff(energy, axis=1)).mean(axis=1)
+    variance = energy.var(axis=1, ddof=1)
+    bfmi: Array = np.divide(change, variance, out=np.full(len(energy), np.nan), where=variance > 0.0)
+    return bfmi
+
+
+def _halves(draws: NDArray[Any]) -> NDArray[Any]:
+    """Return each chain as two, shape (2 n_chains, n_draws // 2, n_quantities)."""
+    half = draws.shape[1] // 2  # an odd draw in the middle belongs to neither half
+    return np.concatenate([draws[:, :half], draws[:, -half:]])
 
 
 def _normal_scores(values: Array) -> Array:
@@ -245,44 +186,6 @@ def _effective_sample_size(values: Array) -> Array:
     relaxation = np.maximum(-1.0 + 2.0 * whole + even, 1.0 / np.log10(n_total))
     ess: Array = n_total / relaxation
     return ess
-
-
-def cluster_chains(means: Array, scores: Array, cutoff: float) -> list[int]:
-    """Return the chains that belong to the best answer, in rising order.
-
-    Chains are joined by the RMSD between their mean structures, in place, with complete linkage: any two chains of
-    a cluster are within ``cutoff`` of each other. The cluster that holds the chain with the highest score wins, not
-    the largest one: chains caught in the same wrong place are no evidence for it.
-
-    Parameters
-    ----------
-    means
-        Mean structure of each chain, shape (n_chains, n, 3), Å.
-    scores
-        Mean log density of each chain, shape (n_chains,), nats. NaN counts as the worst.
-    cutoff
-        Largest RMSD within a cluster, Å.
-
-    Raises
-    ------
-    InputError
-        If the shapes disagree, or a mean structure or every score is not finite.
-    """
-    n_chains = len(means)
-    if means.ndim != 3 or n_chains == 0 or scores.shape != (n_chains,):
-        raise InputError(
-            f"clustering of chains: means of shape {means.shape} and scores of shape {scores.shape}, expected "
-            "(n_chains, n, 3) and (n_chains,)"
-        )
-    if not np.all(np.isfinite(means)) or np.all(np.isnan(scores)):
-        raise InputError("clustering of chains: mean positions or all scores are not finite; look at metrics.csv")
-    if n_chains == 1:
-        return [0]
-    flat = means.reshape(n_chains, -1)
-    rmsd = pdist(flat) / np.sqrt(means.shape[1])
-    labels = fcluster(linkage(rmsd, method="complete"), cutoff, criterion="distance")
-    best = int(np.nanargmax(scores))
-    return [int(chain) for chain in np.flatnonzero(labels == labels[best])]
 
 
 def cc_uncentred(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:

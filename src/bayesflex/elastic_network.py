@@ -11,6 +11,7 @@ import scipy.sparse as sparse
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import SuperLU, splu
 
 from bayesflex.errors import InputError
 from bayesflex.neighbours import NeighbourList
@@ -131,6 +132,13 @@ def require_connected(hessian: sparse.bsr_matrix, cutoff: float, names: NDArray[
         f"elastic network: at a cut-off of {cutoff:g} Å the model falls into {n_pieces} pieces; not joined to the "
         f"largest are residues {listing(names, loose)}. Raise the cut-off, or remove them from the model"
     )
+
+
+def shifted_factor(matrix: sparse.csc_matrix, shift: float) -> SuperLU:
+    """Return the factors of a symmetric positive semidefinite matrix with a positive number added to its diagonal."""
+    shifted = matrix + shift * sparse.identity(matrix.shape[0], format="csc")
+    # Positive definite: no pivoting, and an ordering of the symmetric pattern keeps the factors thin.
+    return splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def listing(names: NDArray[np.str_], indices: NDArray[np.integer]) -> str:

@@ -7,7 +7,7 @@ observations inside it are counted, and nothing outside it, such as a padded box
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from bayesflex.beads import BeadModel
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
-from bayesflex.errors import InputError
+from bayesflex.errors import ConfigError, InputError
+from bayesflex.half_maps import HalfMapNoise, KnownNoise, noise_in_region
 from bayesflex.likelihood.gaussian import GaussianLikelihood
+from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.likelihood.marginal import MarginalLikelihood, independent_observations
 from bayesflex.overlap import Overlap
 from bayesflex.overlap.field import SplineField, inner_product, overlap_field
@@ -59,6 +61,8 @@ class MapTarget:
         Standard deviation of a bead at full resolution, Å.
     background
         Density of the beads that are rendered but not moved, shape (nz, ny, nx), or None.
+    noise
+        The map's noise for the ``half-maps`` likelihood, or None.
     """
 
     values: Array
@@ -67,6 +71,7 @@ class MapTarget:
     region: NDArray[np.bool_]
     sigma: float
     background: Array | None = None
+    noise: KnownNoise | None = None
 
     @property
     def domain(self) -> tuple[Array, Array]:
@@ -102,7 +107,14 @@ class MapTarget:
             "pairs" or "grid".
         positions
             Of the beads at the start, (n_beads, 3), Å: see :class:`~bayesflex.overlap.pairs.PairOverlap`.
+
+        Raises
+        ------
+        ConfigError
+            If the noise is coloured and the evaluation "grid", which knows no spectrum.
         """
+        if evaluation == "grid" and spectrum.noise is not None:
+            raise ConfigError("evaluation: a noise spectrum needs pairs, got grid, where every voxel counts alike")
         region = self.region if centred else np.ones_like(self.region)
         if evaluation == "grid":
             blur = spectrum.blur / self.voxel_size[::-1]
@@ -162,12 +174,38 @@ class MapTarget:
         return BAND_SHARE * independent_observations(self.region_volume, resolution, copies)
 
     def counted_observations(self, config: FitConfig) -> float:
-        """Return nu as the configuration counts it: from the resolution, by voxels, or the number that it gives."""
+        """Return nu as the configuration counts it: from the resolution, by voxels, or the number that it gives.
+
+        Where the noise is known from half maps, nu is what that gives.
+        """
+        if config.likelihood == HalfMapLikelihood.name and self.noise is not None and self.noise.observations:
+            return self.noise.observations
         if config.observations == "resolution":
             return self.observations(config.resolution, config.copies)
         if config.observations == "voxels":
             return float(np.count_nonzero(self.region)) / config.copies
         return float(config.observations)
+
+    def with_half_maps(self, found: HalfMapNoise, map_origin: Array, config: FitConfig) -> MapTarget:
+        """Return this target with its noise known from half maps, see :func:`bayesflex.half_maps.noise_in_region`.
+
+        Parameters
+        ----------
+        found
+            The noise of the map from which this target was made.
+        map_origin
+            Of that map, (x, y, z), Å.
+        config
+            ``resolution`` and ``copies``.
+        """
+        first = np.rint((self.origin - map_origin) / self.voxel_size).astype(int)
+        difference = _cut(found.difference, first, first + np.array(self.values.shape[::-1]))
+        return replace(
+            self,
+            noise=noise_in_region(
+                difference, self.region, self.voxel_size, found.shells, self.sigma, config.resolution, config.copies
+            ),
+        )
 
     def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
         """Return the likelihood of a stage.
@@ -197,6 +235,12 @@ class MapTarget:
             scale = at_start.cross / at_start.power
             peak = (2.0 * math.pi * self.sigma**2) ** -1.5
             return beads.attach(GaussianLikelihood(overlap, scale, config.noise_sd * peak))
+        # A blurred stage is no sampling, and its likelihood is soft whatever is known of the noise.
+        if config.likelihood == HalfMapLikelihood.name and resolution <= config.resolution:
+            if self.noise is None:
+                raise ConfigError("likelihood: half-maps needs two half maps; give them with --half1 and --half2")
+            overlap = self.overlap(beads.weights, Spectrum(config.resolution, noise=self.noise.power), True, evaluation)
+            return beads.attach(HalfMapLikelihood(overlap, self.noise.observations))
         spectrum, observations = Spectrum(config.resolution, blur), self.counted_observations(config)
         if resolution > config.resolution:
             # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.
@@ -217,7 +261,20 @@ class MapTarget:
 
 
 def chosen_evaluation(config: FitConfig) -> str:
-    """Return how the overlap is evaluated, "pairs" or "grid", where the configuration may say "auto"."""
+    """Return how the overlap is evaluated, "pairs" or "grid", where the configuration may say "auto".
+
+    Raises
+    ------
+    ConfigError
+        If the grid is asked for and the noise has a spectrum, which only pairs account for.
+    """
+    if config.likelihood == HalfMapLikelihood.name:
+        if config.evaluation == "grid":
+            raise ConfigError(
+                "evaluation: on the grid every voxel counts alike, so that it cannot account for the noise that half "
+                "maps tell. Leave out --evaluation grid."
+            )
+        return "pairs"
     return "pairs" if config.evaluation == "auto" else config.evaluation
 
 

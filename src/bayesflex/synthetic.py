@@ -8,7 +8,6 @@ For the demo, the property tests and the scaling benchmarks. Bond lengths, bond 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +29,7 @@ from bayesflex.helix_bundle import (
     two_domain_backbone,
 )
 from bayesflex.ideal_backbone import Array, oxygen_and_beta
+from bayesflex.lattice import CHAIN_CONTACT, chain_name, copies_on_lattice, serpentine
 from bayesflex.structure import Structure
 
 #: Opening in degrees that, with the changed loop, moves a protein of 200 residues by about 7 Å RMS.
@@ -38,8 +38,6 @@ _HELIX_SEQUENCE = np.array(["ALA", "GLU", "LEU", "LYS", "ARG", "ILE", "GLU", "AL
 _LOOP_SEQUENCE = np.array(["GLY", "SER", "ASP", "THR", "GLY", "ASN", "SER"])
 #: B-factors of helices and loops, Å².
 _B_HELIX, _B_LOOP = 20.0, 40.0
-#: Closest approach of CA atoms of different chains, Å.
-_CHAIN_CONTACT = 6.0
 
 
 @dataclass(frozen=True)
@@ -176,8 +174,8 @@ def assembly(n_ca: int) -> Structure:
     unit = domain_backbone(plan)[:, 1]
     n_unit = len(unit)
     n_chains = -(-n_ca // n_unit)
-    period = np.array([plan.columns * SPACING, plan.rows * SPACING, np.ptp(unit[:, 2]) + _CHAIN_CONTACT])
-    cells = np.array(list(_serpentine(n_chains)), dtype=np.float64)
+    period = np.array([plan.columns * SPACING, plan.rows * SPACING, np.ptp(unit[:, 2]) + CHAIN_CONTACT])
+    cells = np.array(list(serpentine(n_chains)), dtype=np.float64)
     coords = (cells[:, None, :] * period + unit).reshape(-1, 3)[:n_ca]  # (n_chains, n_unit, 3) -> (n_ca, 3)
     index = np.arange(n_ca)
     in_helix = _domain_helices(plan)
@@ -188,12 +186,30 @@ def assembly(n_ca: int) -> Structure:
         residue_name=_sequence(in_helix)[index % n_unit],
         residue_number=index % n_unit + 1,
         insertion_code=np.full(n_ca, "", dtype="U1"),
-        chain=np.array([_chain_name(i) for i in range(n_chains)])[index // n_unit],
+        chain=np.array([chain_name(i) for i in range(n_chains)])[index // n_unit],
         occupancy=np.ones(n_ca),
         b_factor=np.where(in_helix, _B_HELIX, _B_LOOP)[index % n_unit],
         is_hetero=np.zeros(n_ca, dtype=bool),
         name=f"assembly of {n_ca} CA",
     )
+
+
+def ring_assembly(n_rings: int, n_residues: int = 728) -> Structure:
+    """Return a CA model of :func:`hexamer` rings side by side that touch: large, and with holes. For benchmarks.
+
+    Parameters
+    ----------
+    n_rings
+        How many.
+    n_residues
+        Residues of each of the six chains of a ring.
+
+    Raises
+    ------
+    InputError
+        If n_rings is not positive, and as :func:`hexamer`.
+    """
+    return replace(copies_on_lattice(hexamer(n_residues).ca_trace(), n_rings), name=f"{n_rings} rings")
 
 
 def _two_domain_plan(n_residues: int) -> tuple[Plan, int, int]:
@@ -260,30 +276,8 @@ def _ring_radius(ca: Array) -> float:
     while far - near > 0.1:
         radius = 0.5 * (near + far)
         shifted = ca + np.array([radius, 0.0, 0.0])
-        if np.min(shifted[:, 0]) > 0 and np.min(cKDTree(shifted).query(shifted @ turn)[0]) > _CHAIN_CONTACT:
+        if np.min(shifted[:, 0]) > 0 and np.min(cKDTree(shifted).query(shifted @ turn)[0]) > CHAIN_CONTACT:
             far = radius
         else:
             near = radius
     return far
-
-
-def _serpentine(n_cells: int) -> Iterator[tuple[int, int, int]]:
-    """Yield so many cells of a cube, each next to the one before."""
-    side = math.ceil(round(n_cells ** (1.0 / 3.0), 9))
-    for count in range(n_cells):
-        z, in_layer = divmod(count, side * side)
-        y, x = divmod(in_layer, side)
-        row = z * side + y
-        if z % 2:
-            y = side - 1 - y
-        yield (side - 1 - x if row % 2 else x), y, z
-
-
-def _chain_name(index: int) -> str:
-    """Return A to Z, then AA, AB, ..."""
-    name = ""
-    index += 1
-    while index:
-        index, letter = divmod(index - 1, 26)
-        name = chr(ord("A") + letter) + name
-    return name

@@ -39,9 +39,10 @@ def test_keys_of_the_summary(folder):
     assert named("summary") - {"start", "fitted", "mean", "modes", "sampling", "total"} == set(summary)
 
 
-def test_columns_of_the_metrics(folder):
-    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        assert named("metrics") == set(next(csv.reader(file)))
+@pytest.mark.parametrize("table", ["metrics", "diagnostics"])
+def test_columns_of_the_tables(folder, table):
+    with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+        assert named(table) == set(next(csv.reader(file)))
 
 
 def test_readme_names_files_that_are_written(folder):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.integrate import trapezoid
 
 from bayesflex.protocols import Evaluation, Kernel, KernelState
 
@@ -35,6 +36,28 @@ class Gaussian:
 
     def marginal(self, dim: int) -> stats.rv_continuous:
         return stats.norm(self.mean[dim], np.sqrt(self.covariance[dim, dim]))
+
+
+class Tabulated:
+    """A density in one dimension given by its logarithm on a grid, with what the checks ask of a distribution."""
+
+    def __init__(self, grid: Array, log_density: Array) -> None:
+        self._grid = grid
+        weight = np.exp(log_density - log_density.max())
+        self._weight = weight / trapezoid(weight, grid)
+        self._below = np.concatenate([[0.0], np.cumsum(0.5 * np.diff(grid) * (self._weight[1:] + self._weight[:-1]))])
+
+    def mean(self) -> float:
+        return float(trapezoid(self._grid * self._weight, self._grid))
+
+    def var(self) -> float:
+        return float(trapezoid((self._grid - self.mean()) ** 2 * self._weight, self._grid))
+
+    def ppf(self, level: float) -> float:
+        return float(np.interp(level, self._below, self._grid))
+
+    def cdf(self, x: Array) -> Array:
+        return np.interp(x, self._grid, self._below)
 
 
 class Skewed:
@@ -79,8 +102,28 @@ def batch_z(values: Array, expected: float, n_batches: int = 40) -> float:
     The t statistic is mapped to the normal one of the same p-value, so that one limit serves all.
     """
     means = values[: values.size // n_batches * n_batches].reshape(n_batches, -1).mean(axis=1)
-    statistic = (means.mean() - expected) / (means.std(ddof=1) / np.sqrt(n_batches))
+    spread = means.std(ddof=1)
+    if spread == 0.0:  # no draw on one side of a quantile
+        return 0.0 if means[0] == expected else np.inf
+    statistic = (means.mean() - expected) / (spread / np.sqrt(n_batches))
     return float(-np.sign(statistic) * stats.norm.ppf(stats.t.sf(abs(statistic), n_batches - 1)))
+
+
+def effective_size(values: Array) -> float:
+    """Effective number of independent draws in a chain of numbers (Geyer 1992, initial monotone sequence)."""
+    n = values.size
+    centred = values - values.mean()
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    correlation = np.fft.irfft(spectrum)[:n] / (centred @ centred)
+    pairs = correlation[0 : n // 2 * 2 : 2] + correlation[1 : n // 2 * 2 : 2]
+    negative = np.flatnonzero(pairs <= 0.0)
+    pairs = np.minimum.accumulate(pairs[: negative[0] if negative.size else pairs.size])
+    return float(n / max(2.0 * pairs.sum() - 1.0, 1.0 / np.log10(n)))
+
+
+def ess_z(values: Array, expected: float) -> float:
+    """z-score of a chain's mean, its Monte-Carlo standard error from the effective number of draws."""
+    return float((values.mean() - expected) / (values.std() / np.sqrt(effective_size(values))))
 
 
 def z_limit(n_tests: int, false_alarm: float = 1e-3) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kernel_checks import Scheme, balances_in_detail
 from mcmc_statistics import Gaussian, Skewed, assert_distributed, marginal_scores, run_chain, z_limit
 from scipy import stats
 
@@ -104,37 +105,5 @@ def test_molecular_dynamics_has_the_bias_it_documents(rng):
     assert np.abs(unbiased).max() > z_limit(unbiased.size)
 
 
-def two_humps(position):
-    """0.3 N(−1.5, 0.6²) + 0.7 N(1, 1) in one dimension."""
-    x = position[0]
-    left = 0.3 / 0.6 * np.exp(-0.5 * ((x + 1.5) / 0.6) ** 2)
-    right = 0.7 * np.exp(-0.5 * (x - 1.0) ** 2)
-    slope = (-(x + 1.5) / 0.36 * left - (x - 1.0) * right) / (left + right)
-    return Evaluation(float(np.log(left + right)), np.array([slope]))
-
-
-@pytest.mark.parametrize(
-    "kernel",
-    [
-        HMC(two_humps, DiagonalMass.uniform(1), 0.8, 3),
-        Metropolis(two_humps, DiagonalMass.uniform(1), 1.5),
-    ],
-    ids=["hmc", "metropolis"],
-)
-def test_detailed_balance(kernel, rng):
-    """At equilibrium as many go from region a to region b as from b to a."""
-    n_draws = 20_000
-    starts = np.where(
-        rng.random(n_draws) < 0.3, rng.normal(-1.5, 0.6, size=n_draws), rng.normal(1.0, 1.0, size=n_draws)
-    )
-    ends = np.array([kernel.step(rng, kernel.init(np.array([x])))[0].position[0] for x in starts])
-    edges = [-2.0, -1.0, 0.0, 1.0, 2.0]
-    flow = np.zeros((6, 6))
-    np.add.at(flow, (np.digitize(starts, edges), np.digitize(ends, edges)), 1)
-    upper = np.triu_indices(6, k=1)
-    total = (flow + flow.T)[upper]
-    net = (flow - flow.T)[upper]
-    busy = total > 20  # where the count is close to normal
-    assert busy.sum() >= 9
-    assert stats.chi2.sf((net[busy] ** 2 / total[busy]).sum(), busy.sum()) > 1e-3
-    assert 0.05 < np.mean(starts != ends) < 0.97
+def test_metropolis_balances_in_detail():
+    assert balances_in_detail(Scheme(lambda target, mass, step_size, n_steps: Metropolis(target, mass, 2.5))).passed

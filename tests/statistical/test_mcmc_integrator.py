@@ -35,8 +35,8 @@ def test_reversible(name, seed, step_size, n_steps):
     back = leapfrog(TARGET, there.position, -there.momentum, there.evaluation, step_size, n_steps, mass)
     assert not there.divergent
     # Rounding grows with the step; a wrong half kick would be off by the step itself.
-    np.testing.assert_allclose(back.position, start, atol=1e-7)
-    np.testing.assert_allclose(-back.momentum, momentum, atol=1e-7)
+    np.testing.assert_allclose(back.position, start, atol=1e-9)
+    np.testing.assert_allclose(-back.momentum, momentum, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", MASSES)

@@ -118,7 +118,7 @@ def test_a_setting_that_may_be_none_is_none_by_default(name):
         ("chains", True, "a whole number"),
         ("iterations", -1, "a whole number of at least 1"),
         ("seed", -1, "a whole number of at least 0"),
-        ("likelihood", "poisson", "one of marginal, gaussian"),
+        ("likelihood", "poisson", "one of marginal, half-maps, gaussian"),
         ("observations", "many", "resolution, voxels, or a number of at least 1"),
         ("observations", "0.5", "resolution, voxels, or a number of at least 1"),
         ("observations", "nan", "resolution, voxels, or a number of at least 1"),

@@ -1,8 +1,6 @@
-"""Diagnostics: R-hat and ESS equal ArviZ's, warnings speak, correlations and shells do as they are defined."""
+"""Diagnostics: R-hat, ESS and E-BFMI equal ArviZ's, correlations and shells do as they are defined."""
 
 from __future__ import annotations
-
-import logging
 
 import numpy as np
 import pytest
@@ -14,13 +12,13 @@ from bayesflex.diagnostics import (
     cc_centred,
     cc_mask,
     cc_uncentred,
-    cluster_chains,
-    convergence,
+    energy_bfmi,
     fourier_shell_correlation,
     r_hat_and_ess,
+    tail_ess,
 )
 from bayesflex.errors import InputError
-from bayesflex.trace import Trace, import_arviz
+from bayesflex.trace import import_arviz
 
 
 def autoregressive(rng: np.random.Generator, n_chains: int, n_draws: int, phi: np.ndarray) -> np.ndarray:
@@ -30,25 +28,6 @@ def autoregressive(rng: np.random.Generator, n_chains: int, n_draws: int, phi: n
     for t in range(1, n_draws):
         draws[:, t] = phi * draws[:, t - 1] + noise[:, t]
     return draws
-
-
-def make_trace(coords: np.ndarray, **changes: np.ndarray) -> Trace:
-    """A trace with these coordinates; log density and amplitude are their sums."""
-    n_chains, n_draws, n_ca, _ = coords.shape
-    parts = {
-        "lp": coords.sum(axis=(2, 3)),
-        "amplitudes": coords.sum(axis=(2, 3))[..., np.newaxis],
-        "diverging": np.zeros((n_chains, n_draws), dtype=bool),
-    } | changes
-    return Trace(
-        coords=coords,
-        amplitudes=parts["amplitudes"],
-        mode_numbers=np.arange(7, 7 + parts["amplitudes"].shape[2]),
-        residues=np.array([f"A {number}" for number in range(1, n_ca + 1)]),
-        sample_stats={"lp": parts["lp"], "diverging": parts["diverging"]},
-        log_likelihood=parts["lp"],
-        potential_energy=parts["lp"],
-    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +44,20 @@ def test_r_hat_and_ess_equal_those_of_arviz(rng: np.random.Generator, n_chains: 
     columns = [draws[..., i] for i in np.flatnonzero(moving)]
     with np.errstate(all="ignore"):  # ArviZ divides by zero where every chain stands still
         expected = [(float(arviz.rhat(x, method="rank")), float(arviz.ess(x, method="bulk"))) for x in columns]
+        tails = [float(arviz.ess(x, method="tail")) for x in columns]
     np.testing.assert_allclose(np.column_stack([r_hat, ess])[moving], expected, rtol=1e-12)
+    np.testing.assert_allclose(tail_ess(draws)[moving], tails, rtol=1e-12)
+    assert np.isnan(tail_ess(draws)[~moving]).all()
+
+
+def test_energies_explored_slowly_have_a_small_bfmi_as_arviz_says(rng: np.random.Generator) -> None:
+    energy = np.moveaxis(autoregressive(rng, 4, 1000, np.array([0.0, 0.97])), 2, 0)
+    arviz = import_arviz()
+    for values in energy:
+        np.testing.assert_allclose(energy_bfmi(values), arviz.bfmi(values), rtol=1e-12)
+    assert energy_bfmi(energy[0]).min() > 1.5  # independent values differ by √2 standard deviations
+    assert energy_bfmi(energy[1]).max() < 0.3
+    assert np.isnan(energy_bfmi(np.ones((2, 5)))).all()
 
 
 def test_one_chain_is_judged_by_its_halves(rng: np.random.Generator) -> None:
@@ -100,8 +92,8 @@ def test_quantities_that_cannot_be_judged_are_nan_and_leave_the_others_alone(rng
 
 
 def test_fewer_than_four_draws_are_nan(rng: np.random.Generator) -> None:
-    r_hat, ess = r_hat_and_ess(rng.normal(size=(4, 3, 2)))
-    assert np.isnan([r_hat, ess]).all()
+    draws = rng.normal(size=(4, 3, 2))
+    assert np.isnan([*r_hat_and_ess(draws), tail_ess(draws)]).all()
 
 
 def test_blocks_do_not_show(rng: np.random.Generator) -> None:
@@ -109,83 +101,6 @@ def test_blocks_do_not_show(rng: np.random.Generator) -> None:
     whole, part = r_hat_and_ess(draws), r_hat_and_ess(draws[..., 2000:2100])
     np.testing.assert_array_equal(whole[0][2000:2100], part[0])
     np.testing.assert_array_equal(whole[1][2000:2100], part[1])
-
-
-def test_chains_that_agree_raise_no_warning(rng: np.random.Generator, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        result = convergence(make_trace(rng.normal(size=(4, 100, 200, 3))))
-    assert result.warnings == ()
-    assert 1.0 < result.r_hat_max < 1.1
-    assert result.r_hat_residues.shape == result.ess_residues.shape == (200,)
-    assert result.r_hat_amplitudes.shape == (1,)
-    assert result.r_hat_max == max(result.r_hat_residues.max(), result.r_hat_amplitudes[0], result.r_hat_log_density)
-    assert caplog.records == []
-
-
-def test_the_worst_quantity_is_named_and_each_trouble_is_told(rng: np.random.Generator) -> None:
-    coords = rng.normal(size=(4, 100, 6, 3))
-    coords[2, :, 4, 1] += 6.0
-    coords[:, :, 1] = 2.5
-    diverging = np.zeros((4, 100), dtype=bool)
-    diverging[0, :7] = True
-    steady = rng.normal(size=(4, 100))
-    result = convergence(make_trace(coords, lp=steady, amplitudes=steady[..., np.newaxis], diverging=diverging))
-    assert result.worst == "residue A 5"
-    assert result.r_hat_max == result.r_hat_residues[4] > 1.5
-    assert np.isnan(result.r_hat_residues[1])
-    text = "\n".join(result.warnings)
-    assert "do not agree on residue A 5" in text
-    assert "independent ones for residue A 5" in text
-    assert "1 of 6 residues never moved" in text
-    assert "7 of 400 iterations ended in an impossible position" in text
-
-
-def test_the_larger_of_x_y_z_counts_for_a_residue(rng: np.random.Generator) -> None:
-    coords = rng.normal(size=(4, 40, 5, 3))
-    r_hat, ess = r_hat_and_ess(coords.reshape(4, 40, 15))
-    result = convergence(make_trace(coords))
-    np.testing.assert_array_equal(result.r_hat_residues, r_hat.reshape(5, 3).max(axis=1))
-    np.testing.assert_array_equal(result.ess_residues, ess.reshape(5, 3).min(axis=1))
-
-
-def test_a_trace_too_short_or_without_motion_is_told_and_gives_nan(rng: np.random.Generator) -> None:
-    short = convergence(make_trace(rng.normal(size=(1, 2, 3, 3))))
-    assert np.isnan([short.r_hat_max, short.ess_min]).all()
-    assert short.worst == "none"
-    assert "2 draws" in short.warnings[0]
-    assert "one chain" in short.warnings[1]
-    still = convergence(make_trace(np.ones((2, 10, 3, 3))))
-    assert still.worst == "none"
-    assert any("3 of 3 residues never moved" in sentence for sentence in still.warnings)
-
-
-def test_the_cluster_of_the_best_chain_wins_over_a_larger_one(rng: np.random.Generator) -> None:
-    base = rng.normal(size=(20, 3))
-    shift = np.array([0.0, 5.0, 0.1, 5.2, 5.1])  # RMSD between chains is the difference of shifts
-    means = base + shift[:, np.newaxis, np.newaxis] / np.sqrt(3.0)
-    scores = np.array([-10.0, -20.0, -12.0, -19.0, -21.0])
-    assert cluster_chains(means, scores, 1.0) == [0, 2]
-    assert cluster_chains(means, -scores, 1.0) == [1, 3, 4]
-    assert cluster_chains(means, scores, 0.05) == [0]
-    assert cluster_chains(means, scores, 6.0) == [0, 1, 2, 3, 4]
-    assert cluster_chains(means[:1], scores[:1], 1.0) == [0]
-    assert cluster_chains(means, np.where(np.arange(5) == 0, np.nan, scores), 1.0) == [0, 2]
-
-
-def test_two_chains_of_a_cluster_are_never_further_apart_than_the_cutoff() -> None:
-    ladder = np.linspace(0.0, 3.0, 7)[:, np.newaxis, np.newaxis] * np.ones((7, 4, 3)) / np.sqrt(3.0)
-    chosen = cluster_chains(ladder, np.arange(7.0), 1.1)
-    assert 6 in chosen
-    assert np.ptp(np.linspace(0.0, 3.0, 7)[chosen]) <= 1.1
-
-
-def test_clustering_refuses_what_it_cannot_judge() -> None:
-    with pytest.raises(InputError, match="shape"):
-        cluster_chains(np.zeros((2, 5, 3)), np.zeros(3), 1.0)
-    with pytest.raises(InputError, match="not finite"):
-        cluster_chains(np.full((2, 5, 3), np.nan), np.zeros(2), 1.0)
-    with pytest.raises(InputError, match="not finite"):
-        cluster_chains(np.zeros((2, 5, 3)), np.full(2, np.nan), 1.0)
 
 
 maps = arrays(np.float64, (3, 4, 5), elements=st.floats(-100, 100, width=32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator
 
+from bayesflex import mode_solvers, synthetic
+from bayesflex.chain import bonded_to_next, pairs_along_chain
 from bayesflex.elastic_network import network_hessian
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.io.nmd import write_nmd
@@ -112,6 +115,56 @@ def test_all_modes_of_a_degenerate_set_are_found(rng: Generator):
     assert modes.eigenvalues == pytest.approx(exact, rel=1e-8)
 
 
+@pytest.mark.parametrize(("model", "cutoff"), [("assembly", 10.0), ("ring", 15.0)])
+def test_methods_agree(model: str, cutoff: float):
+    ca = synthetic.assembly(1000) if model == "assembly" else synthetic.hexamer(156).ca_trace()
+    links = pairs_along_chain(bonded_to_next(ca))
+    direct, blocks = (normal_modes(ca.coords, 20, cutoff, links=links, method=name) for name in ("factor", "blocks"))
+    assert blocks.eigenvalues == pytest.approx(direct.eigenvalues, rel=1e-6)
+    rows, reference = blocks.vectors.reshape(20, -1), direct.vectors.reshape(20, -1)
+    assert np.allclose(rows @ rows.T, np.eye(20), atol=1e-12)
+    assert np.abs(rigid_motions(ca.coords).reshape(6, -1) @ rows.T).max() < 1e-12
+    # All of a degenerate set: the last mode's partner may be the one beyond.
+    assert np.linalg.norm(rows @ reference[:15].T, axis=0) == pytest.approx(np.ones(15), abs=1e-7)
+    assert direct.notes == ()
+    assert re.fullmatch(
+        r"modes from \d+ rotation-translation blocks, refined \d+ times: as those of a sparse factor.*", blocks.notes[0]
+    )
+
+
+def test_blocks_of_beads_in_any_order(rng: Generator):
+    coords = synthetic.assembly(1000).coords
+    order = rng.permutation(1000)
+    modes = normal_modes(coords, 8, 15.0, method="factor")
+    shuffled = normal_modes(coords[order], 8, 15.0, method="blocks")
+    assert shuffled.eigenvalues == pytest.approx(modes.eigenvalues, rel=1e-6)
+    for a, b in zip(shuffled.vectors, modes.vectors[:, order], strict=True):
+        assert overlap(a, b) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_method_is_chosen_by_counting():
+    ring = synthetic.hexamer(312).ca_trace().coords
+    assert normal_modes(ring[:400], 6, 12.0).notes == ()
+    assert "rotation-translation blocks" in normal_modes(ring, 6, 15.0).notes[0]
+    # So many modes are cheaper by a factor.
+    assert not any("blocks" in note for note in normal_modes(ring, 60, 15.0).notes)
+
+
+def test_modes_that_have_not_converged_are_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mode_solvers, "_MAX_ITERATIONS", 1)
+    notes = normal_modes(synthetic.assembly(1000).coords, 8, 15.0, method="blocks").notes
+    assert re.search(
+        r"refined 1 times: mode \d+ has not converged: its residual is \d+\.\d% of its eigenvalue", notes[0]
+    )
+
+
+def test_methods_that_cannot_be(rng: Generator):
+    with pytest.raises(ConfigError, match="one of dense, factor, blocks, got 'fast'"):
+        normal_modes(globule(rng, 30), 3, 15.0, method="fast")
+    with pytest.raises(ConfigError, match="30 beads are too few for 20 modes"):
+        normal_modes(globule(rng, 30), 20, 15.0, method="blocks")
+
+
 def test_amplitudes_and_displacements_are_inverse(rng: Generator):
     modes = normal_modes(globule(rng, 30), 5, 15.0)
     amplitudes = rng.standard_normal(5)
@@ -156,14 +209,14 @@ def test_loose_residues_are_named(rng: Generator):
         normal_modes(coords, 5, 12.0, names=names)
 
 
-@pytest.mark.parametrize("n", [30, 100])
-def test_free_swing_is_named(n: int, rng: Generator):
+@pytest.mark.parametrize(("n", "method"), [(30, "dense"), (100, "factor"), (200, "blocks")])
+def test_free_swing_is_named(n: int, method: str, rng: Generator):
     """A bead tied to a single other can swing about it in two directions."""
     ball = globule(rng, n)
     tip = ball[np.argmax(ball[:, 0])]
     coords = np.concatenate([ball, [tip + np.array([11.9, 0.0, 0.0])]])
     with pytest.raises(InputError, match=rf"2 or more internal motions cost nothing.* loose are residues {n + 1}\."):
-        normal_modes(coords, 5, 12.0)
+        normal_modes(coords, 5, 12.0, method=method)
 
 
 def test_springs_along_the_chain_hold_a_stretched_tail(rng: Generator):

@@ -1,4 +1,8 @@
-"""Spectrum: the weight that each spatial frequency gets in the comparison of map and model."""
+"""Spectrum: the weight that each spatial frequency gets in the comparison of map and model.
+
+It has the form that the overlaps need: smooth, since a sharp limit would make the pair function ring. What the noise of
+a map is, shell by shell, is estimated in ``noise_spectrum``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import BSpline
 
 Array = NDArray[np.float64]
 
@@ -14,9 +19,54 @@ Array = NDArray[np.float64]
 BAND_SHARE = 0.68009
 
 
+#: Beyond its last knot the logarithm of a noise power levels off within this fraction of the highest frequency.
+_LEVELLING = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class NoisePower:
+    """Power of a map's noise, a smooth positive function of spatial frequency: its logarithm is a cubic spline.
+
+    Parameters
+    ----------
+    highest
+        Frequency (1/Å) at which the spline ends. From there on the logarithm levels off with its slope: what a filter
+        has removed from a map beyond its resolution must not count as known without noise.
+    coefficients
+        Of cubic B-splines on evenly spaced knots from 0 to ``highest``, shape (n_intervals + 3,): the natural logarithm
+        of the power, which is the mean of |N_k|² / n_voxels of the noise's discrete Fourier transform N in squared map
+        units. White noise of variance s² has the power s².
+    """
+
+    highest: float
+    coefficients: Array
+
+    @classmethod
+    def white(cls, variance: float) -> NoisePower:
+        """Return the power of noise that is independent from voxel to voxel, of this variance (squared map units)."""
+        return cls(1.0, np.full(4, math.log(variance)))
+
+    def __call__(self, frequency: Array) -> Array:
+        """Return the power at spatial frequencies in 1/Å."""
+        spline = BSpline(spline_knots(self.highest, len(self.coefficients) - 3), self.coefficients, 3)
+        logarithm = spline(np.minimum(frequency, self.highest))
+        length = _LEVELLING * self.highest
+        beyond = np.maximum(frequency - self.highest, 0.0)
+        return np.asarray(np.exp(logarithm - spline(self.highest, 1) * length * np.expm1(-beyond / length)))
+
+    def scaled(self, factor: float) -> NoisePower:
+        """Return this power times a factor."""
+        return NoisePower(self.highest, self.coefficients + math.log(factor))
+
+
+def spline_knots(highest: float, n_intervals: int) -> Array:
+    """Return the knots of cubic B-splines on even intervals from 0 to ``highest``, three more beyond each end."""
+    return highest / n_intervals * np.arange(-3.0, n_intervals + 4.0)
+
+
 @dataclass(frozen=True)
 class Spectrum:
-    """Precision spectrum ``P(k) = exp(-(k d)^4) exp(-4 pi^2 b^2 k^2)``.
+    """Precision spectrum ``P(k) = exp(-(k d)^4) exp(-4 pi^2 b^2 k^2) / S(k)``.
 
     The first factor is a smooth low-pass to the resolution d: signal and noise then share one band, so that the
     number of independent observations can be counted. It is smooth since a sharp limit would make the pair
@@ -28,14 +78,18 @@ class Spectrum:
         d, Å, or None for white noise (no low-pass).
     blur
         b, Å.
+    noise
+        S, or None for 1: where the level of the noise is unknown, and its spectrum flat.
     """
 
     resolution: float | None = None
     blur: float = 0.0
+    noise: NoisePower | None = None
 
     def __call__(self, frequency: Array) -> Array:
         """Return P at spatial frequencies in 1/Å."""
         exponent = 4.0 * math.pi**2 * self.blur**2 * frequency**2
         if self.resolution is not None:
             exponent = exponent + (frequency * self.resolution) ** 4
-        return np.asarray(np.exp(-exponent))
+        weight = np.exp(-exponent)
+        return np.asarray(weight if self.noise is None else weight / self.noise(frequency))

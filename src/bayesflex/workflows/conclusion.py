@@ -13,9 +13,11 @@ from scipy.optimize import minimize
 
 from bayesflex import __version__
 from bayesflex.carrying import carry
+from bayesflex.clusters import cluster_chains
+from bayesflex.convergence import Convergence, convergence
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
-from bayesflex.diagnostics import Convergence, cc_centred, cc_mask, cluster_chains, convergence
+from bayesflex.diagnostics import cc_centred, cc_mask
 from bayesflex.geometry import rmsd
 from bayesflex.map_preparation import mask_around
 from bayesflex.metrics import AMPLITUDE_PREFIX
@@ -78,7 +80,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     """
     trace = make_trace(prepared, sampled.chains)
     cutoff = max(_SAME_ANSWER_LEAST, _SAME_ANSWER_RESOLUTION * prepared.config.resolution)
-    used = cluster_chains(trace.chain_means(), trace.log_density.mean(axis=1), cutoff)
+    used = cluster_chains(trace.chain_means(), trace.log_density.mean(axis=1), cutoff)[0]
     judged = convergence(trace)
     warnings = (*prepared.warnings, *_left_out(used, trace.n_chains, cutoff), *judged.warnings)
 
@@ -266,6 +268,8 @@ def _summary(
         "n_divergent": int(trace.sample_stats["diverging"].sum()),
         "r_hat_max": judged.r_hat_max,
         "ess_min": judged.ess_min,
+        "ess_tail_min": judged.ess_tail_min,
+        "bfmi_min": judged.bfmi_min,
         "seed": config.seed,
         "version": __version__,
     }

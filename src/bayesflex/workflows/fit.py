@@ -40,6 +40,7 @@ def fit(
     reference: Structure | None = None,
     mask: DensityMap | None = None,
     fixed: Structure | None = None,
+    half_maps: tuple[DensityMap, DensityMap] | None = None,
     reporters: Sequence[Reporter] = (),
 ) -> FitResult:
     """Fit a model into a map, in memory.
@@ -58,6 +59,9 @@ def fit(
         On the map's grid: voxels above zero are scored, instead of those near the model or above the contour.
     fixed
         Another model, whose density is accounted for and not moved.
+    half_maps
+        The two half maps of the map, on its grid: the noise is then known, see
+        :class:`bayesflex.likelihood.half_maps.HalfMapLikelihood`.
     reporters
         Listeners, told what was read, what happens and what came out.
 
@@ -73,7 +77,7 @@ def fit(
     began = time.perf_counter()
     listeners = Reporters(reporters)
     with announced_compilation(listeners.message):
-        prepared = prepare(Inputs(structure, density, reference, mask, fixed), config, listeners.message)
+        prepared = prepare(Inputs(structure, density, reference, mask, fixed, half_maps), config, listeners.message)
         sampled = _sample(prepared, listeners)
         result = _timed(conclude(prepared, sampled, {"model": structure.name, "map": density.name}), began)
     _tell(result, listeners.message)
@@ -89,6 +93,7 @@ def run_fit(
     reference: Path | None = None,
     mask: Path | None = None,
     fixed: Path | None = None,
+    half_maps: tuple[Path, Path] | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> FitResult:
@@ -104,8 +109,8 @@ def run_fit(
     out
         Folder to write, new or empty.
     config
-        Settings; ``voxel`` and ``origin`` are applied to the map and the mask.
-    reference, mask, fixed
+        Settings; ``voxel`` and ``origin`` are applied to the map, the mask and the half maps.
+    reference, mask, fixed, half_maps
         Files of what :func:`fit` takes under these names.
     resume
         Go on with the interrupted fit in the folder.
@@ -132,6 +137,9 @@ def run_fit(
         said.append(text)
         shown.message(text)
 
+    def read_placed(path: Path) -> DensityMap:
+        return read_map(path, voxel=config.voxel, origin=config.origin)
+
     def open_folder() -> None:
         folder.begin(prepared.config, files)
         for text in said:
@@ -140,14 +148,15 @@ def run_fit(
     with announced_compilation(say):
         given = Inputs(
             read_structure(model_path),
-            read_map(map_path, voxel=config.voxel, origin=config.origin),
+            read_placed(map_path),
             None if reference is None else read_structure(reference),
-            None if mask is None else read_map(mask, voxel=config.voxel, origin=config.origin),
+            None if mask is None else read_placed(mask),
             None if fixed is None else read_structure(fixed),
+            None if half_maps is None else (read_placed(half_maps[0]), read_placed(half_maps[1])),
         )
         prepared = prepare(given, config, say)
         paths = {"model": model_path, "map": map_path, "reference": reference, "mask": mask, "fixed": fixed}
-        files = described_files(paths)
+        files = described_files(paths | dict(zip(("half1", "half2"), half_maps or (), strict=False)))
         if resume:
             folder.require_same(prepared.config, files)
         numbers = () if prepared.problem.modes is None else prepared.config.modes

@@ -16,7 +16,10 @@ from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.energy import build_prior
-from bayesflex.errors import InputError
+from bayesflex.errors import ConfigError, InputError
+from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
+from bayesflex.likelihood.gaussian import GaussianLikelihood
+from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.map_target import chosen_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
@@ -29,6 +32,9 @@ Array = NDArray[np.float64]
 
 #: Two grids are the same where origins and voxel edges differ by less than this share of a voxel.
 _SAME_GRID = 1e-3
+
+#: The resolution asked for may be finer than that of the half maps by this factor without a word.
+_FINER = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +51,8 @@ class Inputs:
         On the map's grid; voxels above zero are scored.
     fixed
         Another model, rendered and not moved.
+    half_maps
+        The two half maps of the map, on its grid: they tell its noise.
     """
 
     structure: Structure
@@ -52,6 +60,7 @@ class Inputs:
     reference: Structure | None = None
     mask: DensityMap | None = None
     fixed: Structure | None = None
+    half_maps: tuple[DensityMap, DensityMap] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +114,18 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     ------
     InputError
         If the model has no CA, lies outside the map or does not fit its voxel size, the resolution is finer than a
-        voxel, the reference is another molecule, the mask is on another grid, or no voxel counts.
+        voxel, the reference is another molecule, the mask or a half map is on another grid, the half maps are not
+        those of the map, or no voxel counts.
     ConfigError
-        If there are fewer modes than asked for.
+        If there are fewer modes than asked for, or the likelihood and the half maps do not go together.
     """
     density, ca = inputs.density, inputs.structure.ca_trace()
     placement = check_placement(density, ca.coords)
     config, warnings = _with_usable_resolution(config, density)
-    warnings = (*placement.warnings, *warnings)
+    config, noise, noise_warnings = _noise(inputs, config, ca)
+    warnings = (*placement.warnings, *warnings, *noise_warnings)
     match = None if inputs.reference is None else match_residues(ca, inputs.reference.ca_trace())
-    say(as_table(_described(inputs, ca, placement, match)))
+    say(as_table(_described(inputs, ca, placement, match, noise)))
     for warning in warnings:
         say(f"Warning: {warning}")
 
@@ -127,6 +138,8 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         sigma = float(np.hypot(sigma_of_resolution(config.resolution), beads.spread))
     fixed_beads = _fixed_beads(inputs, config)
     target = make_target(density, ca.coords, config, sigma, _mask_values(inputs), fixed_beads)
+    if noise is not None:
+        target = target.with_half_maps(noise, density.origin, config)
     stages = plan_stages(config, ca.coords)
     config = replace(
         config,
@@ -175,16 +188,60 @@ def _mask_values(inputs: Inputs) -> NDArray[np.bool_] | None:
     mask, density = inputs.mask, inputs.density
     if mask is None:
         return None
-    tolerance = _SAME_GRID * density.voxel_size
-    same_shape = mask.values.shape == density.values.shape
-    # Along an edge of n voxels a difference of voxel size adds up n times.
-    same_voxel = np.all(np.abs(mask.voxel_size - density.voxel_size) * density.shape_xyz < tolerance)
-    if not (same_shape and same_voxel and np.all(np.abs(mask.origin - density.origin) < tolerance)):
-        raise InputError(
-            f"{mask.name}: expected a mask on the grid of {density.name} ({_grid(density)}), got {_grid(mask)}. "
-            "Resample the mask onto the map's grid."
-        )
+    _require_same_grid(mask, density, "mask")
     return np.asarray(mask.values > 0.0)
+
+
+def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig, HalfMapNoise | None, tuple[str, ...]]:
+    """Return settings with the likelihood that the inputs ask for, the noise that the half maps tell, and warnings."""
+    if inputs.half_maps is None:
+        if config.likelihood == HalfMapLikelihood.name:
+            raise ConfigError(
+                "likelihood: half-maps needs the two half maps of the map, and got none. Give them with --half1 and "
+                "--half2, or take --likelihood marginal."
+            )
+        return config, None, ()
+    if config.likelihood == GaussianLikelihood.name:
+        raise ConfigError(
+            "likelihood: gaussian takes the noise from --noise-sd, and half maps tell it otherwise. "
+            "Leave out --likelihood gaussian, or --half1 and --half2."
+        )
+    if config.observations != "resolution":
+        raise ConfigError(
+            f"observations: {config.observations} has no meaning with half maps, which tell the noise itself. "
+            "Leave out --observations, or --half1 and --half2."
+        )
+    config = replace(config, likelihood=HalfMapLikelihood.name)
+    chosen_evaluation(config)
+    for half in inputs.half_maps:
+        _require_same_grid(half, inputs.density, "half map")
+    noise = half_map_noise(inputs.density, *inputs.half_maps, ca.coords, config.resolution)
+    warnings = []
+    if noise.resolution > config.resolution * _FINER:
+        warnings.append(
+            f"{inputs.density.name}: its half maps correlate by {FSC_LIMIT:g} up to {noise.resolution:.1f} Å, and "
+            f"--resolution {config.resolution:g} is finer: what lies between is mostly noise"
+        )
+    quiet = noise.quiet_beyond(config.resolution)
+    if quiet is not None:
+        warnings.append(
+            f"{inputs.density.name}: its half maps hold next to no noise finer than {quiet:.1f} Å, as if filtered, and "
+            f"--resolution {config.resolution:g} is finer; give the resolution that they were filtered to"
+        )
+    return config, noise, tuple(warnings)
+
+
+def _require_same_grid(other: DensityMap, density: DensityMap, what: str) -> None:
+    """Check that another map has the grid of the map that is fitted."""
+    tolerance = _SAME_GRID * density.voxel_size
+    same_shape = other.values.shape == density.values.shape
+    # Along an edge of n voxels a difference of voxel size adds up n times.
+    same_voxel = np.all(np.abs(other.voxel_size - density.voxel_size) * density.shape_xyz < tolerance)
+    if not (same_shape and same_voxel and np.all(np.abs(other.origin - density.origin) < tolerance)):
+        raise InputError(
+            f"{other.name}: expected a {what} on the grid of {density.name} ({_grid(density)}), got {_grid(other)}. "
+            f"Resample the {what} onto the map's grid."
+        )
 
 
 def _grid(density: DensityMap) -> str:
@@ -207,7 +264,11 @@ def _fixed_beads(inputs: Inputs, config: FitConfig) -> tuple[Array, Array] | Non
 
 
 def _described(
-    inputs: Inputs, ca: Structure, placement: PlacementReport, match: ResidueMatch | None
+    inputs: Inputs,
+    ca: Structure,
+    placement: PlacementReport,
+    match: ResidueMatch | None,
+    noise: HalfMapNoise | None,
 ) -> list[tuple[str, str]]:
     """Return what was read, as rows of label and value."""
     structure, density = inputs.structure, inputs.density
@@ -233,6 +294,9 @@ def _described(
     if inputs.mask is not None:
         share = float(np.mean(inputs.mask.values > 0.0))
         rows.append(("mask", f"{inputs.mask.name}, {share:.1%} of the voxels"))
+    if inputs.half_maps is not None and noise is not None:
+        rows.append(("half maps", " and ".join(half.name for half in inputs.half_maps)))
+        rows.append(("  tell", f"a resolution of {noise.resolution:.1f} Å (FSC {FSC_LIMIT:g}), and the noise"))
     if match is not None:
         rows.append(("reference", match.message))
     return rows + [("note", note) for note in (*structure.notes, *density.notes)]

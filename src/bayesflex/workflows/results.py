@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bayesflex import __version__
 from bayesflex.carrying import make_carrier
 from bayesflex.config import FitConfig, config_to_toml
+from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
-from bayesflex.diagnostics import Convergence
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
@@ -140,6 +140,7 @@ def write_result(result: FitResult, out: Path) -> None:
     write_map(result.fitted_map, out / "fitted.mrc")
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / "trace.nc")
+    write_convergence(result.convergence, out / "diagnostics.csv")
     table = result.metrics
     for name, plot in PLOTS.items():
         if plot.applies_to(table):

@@ -1,0 +1,142 @@
+"""The likelihood of a map whose noise is known from its half maps, in every shell of spatial frequency.
+
+With ``rho = alpha rho_sim + beta + noise``, the noise of precision spectrum P, and the joint Jeffreys prior on
+(alpha, beta), alpha > 0, the two integrate out to
+
+    log L = -(R - s²)/2 + log Φ(s),   s = (rho, P rho_sim) / √(rho_sim, P rho_sim),   R = (rho, P rho),
+
+rho centred: s is how many standard deviations the model stands out of the noise, and R - s² is the χ² that it leaves.
+But a model has errors of its own, and the half maps do not know them: they leave a χ² far above the number nu of
+observations, and pulled on with the noise's full precision the model would bend to make up for them. So the half maps
+say what the noise is at least. The precision is u P, with u ≤ 1 unknown under the prior 1/u of a scale:
+
+    log L = log ∫₀¹ u^(nu/2 - 1) exp(-u (R - s²)/2) Φ(√u s) du.
+
+Where the χ² is nu or less, u is close to 1: the noise is that of the half maps. Where it is far above, this is the
+``marginal`` likelihood of the whitened map, soft as long as the fit is poor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesflex.overlap import Overlap
+
+Array = NDArray[np.float64]
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
+
+#: The integrand is followed until it has fallen by e^-40.
+_FALL = 40.0
+
+#: Below this argument the normal distribution function is taken from its asymptotic series, good to 2e-12 there.
+_TAIL = -30.0
+
+#: Above this one it is 1 to rounding.
+_CERTAIN = 8.5
+
+
+class HalfMapLikelihood:
+    """``log L = log ∫₀¹ u^(nu/2 - 1) exp(-u (R - s²)/2) Φ(√u s) du``.
+
+    Parameters
+    ----------
+    overlap
+        Inner products with the centred map under the precision spectrum of the half maps' noise.
+    observations
+        nu: what the noise alone leaves of R on average, or None to take the noise as known exactly (u = 1).
+    """
+
+    name = "half-maps"
+
+    def __init__(self, overlap: Overlap, observations: float | None) -> None:
+        self._overlap = overlap
+        self._observations = observations
+
+    def clone(self) -> HalfMapLikelihood:
+        """Return one that shares the map and owns its workspaces."""
+        return HalfMapLikelihood(self._overlap.clone(), self._observations)
+
+    def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
+        """Return log L (nats) and its gradient, (n_beads, 3) in nats/Å; (-inf, zeros) outside the box."""
+        values = self._overlap.evaluate(coords)
+        # The power is positive but for rounding; without any there is nothing to stand out.
+        if values is None or not values.power > 0.0:
+            return -math.inf, np.zeros_like(coords)
+        norm = math.sqrt(values.power)
+        signal = values.cross / norm
+        value, slope = half_map_log_likelihood(signal, self._overlap.map_power, self._observations)
+        return value, self._overlap.gradient(slope / norm, -0.5 * slope * signal / values.power)
+
+
+def half_map_log_likelihood(signal: float, total: float, observations: float | None) -> tuple[float, float]:
+    """Return the log likelihood (nats) as a function of the model's signal, and its derivative.
+
+    Parameters
+    ----------
+    signal
+        s.
+    total
+        R.
+    observations
+        nu, or None where the noise is known exactly.
+    """
+    if observations is None:
+        log_cdf, hazard = _log_normal_cdf(signal)
+        return -0.5 * (total - signal**2) + log_cdf, signal + hazard
+    value, slope = _integral_kernel(signal, total, observations, _NODES, _WEIGHTS)
+    return float(value), float(slope)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _log_normal_cdf(x):  # type: ignore[no-untyped-def]
+    """Return log Φ(x) and its derivative φ(x)/Φ(x)."""
+    log_density = -0.5 * x * x - 0.9189385332046727  # ln √(2π)
+    if x < _TAIL:
+        inverse = 1.0 / (x * x)
+        series = 1.0 - inverse * (1.0 - 3.0 * inverse * (1.0 - 5.0 * inverse * (1.0 - 7.0 * inverse)))
+        log_cdf = log_density - math.log(-x) + math.log(series)
+    elif x > _CERTAIN:
+        log_cdf = 0.0
+    else:
+        log_cdf = math.log(0.5 * math.erfc(-x / math.sqrt(2.0)))
+    return log_cdf, math.exp(log_density - log_cdf)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _integral_kernel(signal, total, observations, nodes, weights):  # type: ignore[no-untyped-def]
+    """Return the logarithm of the integral over u and its derivative by the signal, by quadrature in w = log u.
+
+    The integrand is largest near w = min(0, log(nu / chi²)) and falls off from there on a scale of √(2/nu), or, where
+    chi² is well below nu, exponentially from w = 0.
+    """
+    chi2 = total - signal * signal
+    half = 0.5 * observations
+    # Where contrast is inverted Φ(√u s) falls like exp(-u s²/2).
+    effective = chi2 if signal > 0.0 else total
+    peak = min(0.0, math.log(observations / effective)) if effective > observations else 0.0
+    width = 9.0 / math.sqrt(half)
+    low = peak - width - _FALL / half
+    if effective < observations:
+        low = max(low, -2.0 * _FALL / (observations - effective))
+    high = min(0.0, peak + width)
+    n = len(nodes)
+    logs, slopes = np.empty(n), np.empty(n)
+    for i in range(n):
+        w = 0.5 * (high + low) + 0.5 * (high - low) * nodes[i]
+        u = math.exp(w)
+        root = math.sqrt(u)
+        log_cdf, hazard = _log_normal_cdf(root * signal)
+        logs[i] = half * w - 0.5 * u * chi2 + log_cdf
+        slopes[i] = u * signal + root * hazard
+    largest = logs.max()
+    mass = slope = 0.0
+    for i in range(n):
+        part = weights[i] * math.exp(logs[i] - largest)
+        mass += part
+        slope += part * slopes[i]
+    return largest + math.log(0.5 * (high - low) * mass), slope / mass
