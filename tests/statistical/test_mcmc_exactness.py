@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_checks import Scheme, balances_in_detail
 from mcmc_statistics import Gaussian, Skewed, assert_distributed, marginal_scores, run_chain, z_limit
 from scipy import stats
+from trajectory_checks import balances_in_detail
+from verdicts import Scheme
 
 from bayesflex.mcmc import HMC, BlockMass, DenseMass, DiagonalMass, Metropolis, MolecularDynamics
 from bayesflex.protocols import Evaluation

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_checks import CHECKS, Scheme
+from kernel_checks import CHECKS
 from mcmc_statistics import Skewed
+from verdicts import Scheme
 from wrong_kernels import WRONG, Plain
 
 from bayesflex.mcmc import HMC, DiagonalMass
