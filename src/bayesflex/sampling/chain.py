@@ -17,7 +17,7 @@ from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.normal_modes import rigid_motions
-from bayesflex.posterior import Posterior
+from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
 from bayesflex.sampling.checkpoint import Draws, FrozenKernel, Progress, load_checkpoint, save_checkpoint
 from bayesflex.sampling.observation import observe
@@ -72,10 +72,11 @@ class Chain:
         checkpoint: Path | None,
     ) -> None:
         self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
-        self._likelihoods = [_Counted(likelihood.clone(), self) for likelihood in likelihoods]
+        self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
         self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
+        self._count = GradientCount()
 
     @property
     def draws(self) -> Draws:
@@ -90,11 +91,7 @@ class Chain:
     @property
     def n_gradients(self) -> int:
         """Gradients of the likelihood evaluated so far, those of steering and of the warm-up included."""
-        return self._progress.n_gradients
-
-    def count_gradient(self) -> None:
-        """Count one more gradient."""
-        self._progress.n_gradients += 1
+        return self._count.n
 
     def run(self) -> None:
         """Run the chain to its end, from its checkpoint where there is one.
@@ -180,7 +177,7 @@ class Chain:
         contacts = [term for term in self._terms if term.name == "contacts"]
         free = Deformation("local", problem.start, problem.mode_vectors[:0])
         reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
-        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance)
+        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count)
 
         def directions(coords: Array) -> Array:
             modes = self._modes_for(coords)
@@ -201,7 +198,9 @@ class Chain:
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""
         free = Deformation("local", coords, self._problem.mode_vectors[:0])
-        return self._problem.posterior(self._likelihoods[stage], self._terms, free)(np.zeros(coords.size))
+        return self._problem.posterior(self._likelihoods[stage], self._terms, free, count=self._count)(
+            np.zeros(coords.size)
+        )
 
     def _modes_for(self, coords: Array) -> Array:
         """Return the modes to use at a structure, recomputed where it has moved far enough."""
@@ -219,7 +218,7 @@ class Chain:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
         config, progress = self._problem.config, self._progress
         deformation = Deformation.tethered(config.deformation, progress.coords, progress.modes, config.rigid)
-        return self._problem.posterior(self._likelihoods[stage], self._terms, deformation)
+        return self._problem.posterior(self._likelihoods[stage], self._terms, deformation, count=self._count)
 
     def _report_only(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> None:
         self._report(stage, evaluation, info)
@@ -243,6 +242,7 @@ class Chain:
             deformation = _deformation_of(kernel)
             masses = mass_arrays(kernel.mass)
             frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state)
+        self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
 
     def _resume(self) -> tuple[HMC, KernelState] | None:
@@ -250,30 +250,16 @@ class Chain:
         if self._checkpoint is None or not self._checkpoint.exists():
             return None
         self._progress, self._rng.bit_generator.state, frozen = load_checkpoint(self._checkpoint)
+        self._count.n = self._progress.n_gradients
         for record in self._progress.records:
             self._reporter.record(record)
         if frozen is None:
             return None
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
-        posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
+        posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation, count=self._count)
         kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
         return kernel, frozen.state
-
-
-class _Counted:
-    """A likelihood that tells a chain of each evaluation."""
-
-    def __init__(self, likelihood: Likelihood, chain: Chain) -> None:
-        self.name = likelihood.name
-        self._likelihood, self._chain = likelihood, chain
-
-    def clone(self) -> _Counted:
-        return _Counted(self._likelihood.clone(), self._chain)
-
-    def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
-        self._chain.count_gradient()
-        return self._likelihood.log_likelihood_and_gradient(coords)
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

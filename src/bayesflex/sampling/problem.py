@@ -16,7 +16,7 @@ from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, normal_modes
-from bayesflex.posterior import Posterior
+from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import EnergyTerm, Likelihood
 from bayesflex.structure import Structure
 from bayesflex.units import thermal_energy
@@ -95,8 +95,12 @@ class Problem:
         terms: Sequence[EnergyTerm],
         deformation: Deformation,
         prior_weight: float = 1.0,
+        count: GradientCount | None = None,
     ) -> Posterior:
-        """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times."""
+        """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times.
+
+        ``count`` counts the evaluations of the likelihood.
+        """
         return Posterior(
             likelihood,
             terms,
@@ -104,6 +108,7 @@ class Problem:
             thermal_energy(self.config.temperature) / prior_weight,
             self.start.mean(axis=0),
             self.config.centre_sd,
+            count,
         )
 
 
