@@ -35,7 +35,7 @@ def thread_count(config: FitConfig, n_ca: int) -> int:
 
 
 def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelihood]:
-    """Return the likelihood of each stage.
+    """Return the likelihood of each stage; in blurred ones a residue is one bead.
 
     Raises
     ------
@@ -44,7 +44,15 @@ def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelih
     """
     config, target = problem.config, problem.target
     with threadpool_limits(1):
-        return [target.likelihood(config, problem.beads, stage.resolution, problem.start) for stage in stages]
+        return [
+            target.likelihood(
+                config,
+                problem.beads.merged() if stage.resolution > config.resolution else problem.beads,
+                stage.resolution,
+                problem.start,
+            )
+            for stage in stages
+        ]
 
 
 def run_chains(
