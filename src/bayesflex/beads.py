@@ -109,7 +109,7 @@ class BeadModel:
         residues, group = np.unique(self.residue, return_inverse=True)
         if len(residues) == len(self.residue):
             return self
-        weights = np.bincount(group, self.weights)
+        weights = np.bincount(group, self.weights).astype(np.float64)
         coefficients = np.stack(
             [np.bincount(group, self.weights * self.coefficients[:, k]) / weights for k in range(3)], axis=1
         )

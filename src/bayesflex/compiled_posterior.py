@@ -12,7 +12,8 @@ when it has been built.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,18 +33,19 @@ from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, velocity
 from bayesflex.mcmc.integrators import LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.neighbours import KEEP, REBUILD, inspect
-from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_values
+from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_part, pair_values
 from bayesflex.overlap.tiles import KEEP as TILES_KEEP
 from bayesflex.overlap.tiles import NO_TILES, TileArrays, arrange
 from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
 #: How an evaluation ended: with a number, with a density of zero, or waiting for a list of neighbours.
 _DONE, _ZERO, _LIST_REPULSION, _LIST_TILES = 0, 1, 2, 3
-#: How a trajectory ended besides: with a coordinate, or a density, that is not finite.
-_LOST_POSITION, _LOST_DENSITY = 4, 5
+#: That a coordinate is not finite; and how a trajectory ended besides: with a position, or a density, that is not.
+_NOWHERE, _LOST_POSITION, _LOST_DENSITY = 4, 5, 6
 
 _NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL = 0, 1, 2
 _FORMS = {type(None): _NO_LIKELIHOOD, GaussianLikelihood: _GAUSSIAN, MarginalLikelihood: _MARGINAL}
@@ -101,22 +103,46 @@ def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
-    """Set out (n_dim,) to the gradient; return how it ended, log density, log likelihood and energy."""
-    coords, gradient = work.coords, work.gradient
-    n = coords.shape[0]
-    deform(theta, posterior.deformation, coords)
-    state = inspect(coords, posterior.repulsion_reference, posterior.repulsion_slack2)
-    if state == REBUILD:
-        return _LIST_REPULSION, 0.0, 0.0, 0.0
+def _prepare(theta, posterior, work):  # type: ignore[no-untyped-def]
+    """Place all beads; return whether they can be where they are, and whether the lists hold."""
+    deform(theta, posterior.deformation, work.coords)
+    state = inspect(work.coords, posterior.repulsion_reference, posterior.repulsion_slack2)
     if state != KEEP:
-        return _ZERO, -math.inf, 0.0, math.inf
+        return _LIST_REPULSION if state == REBUILD else _NOWHERE
+    if posterior.likelihood != _NO_LIKELIHOOD:
+        if posterior.beads.on_ca:
+            state = arrange(work.coords, posterior.tiles)
+        else:
+            place_beads(work.coords, posterior.beads, work.beads)
+            state = arrange(work.beads, posterior.tiles)
+        if state != TILES_KEEP:
+            return _LIST_TILES if state == TILES_REBUILD else _ZERO
+    return _DONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _prior(posterior, work):  # type: ignore[no-untyped-def]
+    """Set work's gradient (n, 3) to that of the energy and return the energy, kcal/mol."""
+    coords, gradient = work.coords, work.gradient
     gradient[:] = 0.0
     energy = bond_energy(coords, gradient, posterior.bonds)
     energy += angle_energy(coords, gradient, posterior.angles)
     energy += dihedral_energy(coords, gradient, posterior.dihedrals)
     energy += repulsion_energy(coords, gradient, posterior.repulsion)
     energy += contact_energy(coords, gradient, posterior.contacts)
+    return energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _likelihood_part(posterior, part):  # type: ignore[no-untyped-def]
+    pair_part(posterior.tiles, posterior.overlap, part)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
+    """Put prior and likelihood together: see :func:`_evaluate`."""
+    coords, gradient = work.coords, work.gradient
+    n = coords.shape[0]
     log_density = -energy / posterior.thermal_energy
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, 0.0, math.inf
@@ -135,16 +161,6 @@ def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
 
     log_likelihood = 0.0
     if posterior.likelihood != _NO_LIKELIHOOD:
-        beads = posterior.beads
-        if beads.on_ca:
-            state = arrange(coords, posterior.tiles)
-        else:
-            place_beads(coords, beads, work.beads)
-            state = arrange(work.beads, posterior.tiles)
-        if state == TILES_REBUILD:
-            return _LIST_TILES, 0.0, 0.0, 0.0
-        if state != TILES_KEEP:
-            return _ZERO, -math.inf, -math.inf, energy
         cross, power, offset = pair_values(posterior.tiles, posterior.overlap)
         if math.isnan(cross) or not power > 0.0:
             return _ZERO, -math.inf, -math.inf, energy
@@ -152,16 +168,33 @@ def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
             posterior.likelihood, cross, power, posterior.map_power, posterior.parameters
         )
         log_density += log_likelihood
-        if beads.on_ca:
+        if posterior.beads.on_ca:
             pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, gradient)
         else:
             work.bead_gradient[:] = 0.0
             pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, work.bead_gradient)
-            pull_back_beads(coords, beads, work.bead_gradient, gradient)
+            pull_back_beads(coords, posterior.beads, work.bead_gradient, gradient)
     log_density += pull_back(theta, coords, posterior.deformation, gradient, out)
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, log_likelihood, energy
     return _DONE, log_density, log_likelihood, energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
+    """Set out (n_dim,) to the gradient; return how it ended, log density, log likelihood and energy."""
+    state = _prepare(theta, posterior, work)
+    if state == _NOWHERE:
+        return _ZERO, -math.inf, 0.0, math.inf
+    if state in (_LIST_REPULSION, _LIST_TILES):
+        return state, 0.0, 0.0, 0.0
+    energy = _prior(posterior, work)
+    if state != _DONE:
+        return _ZERO, -math.inf, -math.inf, energy
+    if posterior.likelihood != _NO_LIKELIHOOD and math.isfinite(energy):
+        for part in range(posterior.overlap.powers.shape[0]):
+            pair_part(posterior.tiles, posterior.overlap, part)
+    return _finish(theta, energy, posterior, work, out)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -223,6 +256,7 @@ class CompiledPosterior:
         thermal_energy: float,
         centre: Array,
         centre_sd: float,
+        team: Team | None = None,
     ) -> None:
         shape = deformation.start.shape
         repulsion = terms.get(ExcludedVolume) or _NoRepulsion(len(deformation.start))
@@ -255,6 +289,8 @@ class CompiledPosterior:
         self._work = Workspace(
             np.zeros(shape), np.zeros(shape), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
         )
+        self._n_parts = 0 if overlap is None else overlap.n_parts
+        self._team = team if self._n_parts > 1 else None
         self._mass: Mass | None = None
         self._mass_arrays: MassArrays | None = None
 
@@ -262,14 +298,28 @@ class CompiledPosterior:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,)."""
         gradient = np.zeros_like(position)
         position = np.ascontiguousarray(position, dtype=np.float64)
+        evaluate = self._evaluate_together if self._team is not None else _evaluate
         while True:
-            state, log_density, log_likelihood, energy = _evaluate(position, self._current(), self._work, gradient)
+            state, log_density, log_likelihood, energy = evaluate(position, self._current(), self._work, gradient)
             if state not in (_LIST_REPULSION, _LIST_TILES):
                 break
             self._build(state)
         if state != _DONE:
             gradient[:] = 0.0
         return Evaluation(log_density, gradient, self._details(log_likelihood, energy))
+
+    def _evaluate_together(
+        self, position: Array, posterior: PosteriorArrays, work: Workspace, out: Array
+    ) -> tuple[int, float, float, float]:
+        """Evaluate as :func:`_evaluate` does, to the bit, with the sums shared among several threads."""
+        state = _prepare(position, posterior, work)
+        if state != _DONE or self._team is None:
+            return _evaluate(position, posterior, work, out)
+        energy: list[float] = []
+        tasks: list[Callable[[], object]] = [lambda: energy.append(_prior(posterior, work))]
+        tasks += [partial(_likelihood_part, posterior, part) for part in range(self._n_parts)]
+        self._team.run(tasks)
+        return _finish(position, energy[0], posterior, work, out)
 
     def integrate(
         self,
@@ -280,7 +330,12 @@ class CompiledPosterior:
         n_steps: int,
         mass: Mass,
     ) -> LeapfrogResult | None:
-        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`, or return None where the mass is not known."""
+        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`.
+
+        None where the mass is not known, or where several threads share each step.
+        """
+        if self._team is not None:
+            return None
         if mass is not self._mass:
             self._mass, self._mass_arrays = mass, compiled_mass(mass)
         if self._mass_arrays is None:
@@ -349,6 +404,7 @@ def compiled_posterior(
     thermal_energy: float,
     centre: Array,
     centre_sd: float,
+    team: Team | None = None,
 ) -> CompiledPosterior | None:
     """Return a posterior in compiled form, or None where a part of it is not one that the compiled code knows.
 
@@ -375,4 +431,4 @@ def compiled_posterior(
         overlap = likelihood.overlap
         if overlap.n_beads != (n_beads if beads.on_ca else len(beads.residue)):
             return None
-    return CompiledPosterior(likelihood, overlap, beads, by_kind, deformation, thermal_energy, centre, centre_sd)
+    return CompiledPosterior(likelihood, overlap, beads, by_kind, deformation, thermal_energy, centre, centre_sd, team)

@@ -19,6 +19,7 @@ from bayesflex.deformation import Deformation
 from bayesflex.mcmc.integrators import LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
@@ -48,6 +49,9 @@ class Posterior:
         everything moves as one, and a weak hold makes the prior a distribution.
     count
         Counts the evaluations of the likelihood; None for one of its own.
+    team
+        Threads that share the work of an evaluation, for large models where cores are left; None for one thread. The
+        numbers are the same to the bit.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class Posterior:
         centre: Array,
         centre_sd: float,
         count: GradientCount | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team = team
         self.count = GradientCount() if count is None else count
         self.likelihood = likelihood
         self.terms = tuple(terms)
@@ -80,7 +86,7 @@ class Posterior:
 
     def _compiled_over(self, deformation: Deformation) -> CompiledPosterior | None:
         return compiled_posterior(
-            self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd
+            self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd, self.team
         )
 
     def clone(self) -> Posterior:
@@ -98,7 +104,14 @@ class Posterior:
     def with_deformation(self, deformation: Deformation) -> Posterior:
         """Return the posterior of the same coordinates in other unknowns; its workspaces are shared."""
         return Posterior(
-            self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd, self.count
+            self.likelihood,
+            self.terms,
+            deformation,
+            self.thermal_energy,
+            self.centre,
+            self.centre_sd,
+            self.count,
+            self.team,
         )
 
     def __call__(self, position: Array) -> Evaluation:

@@ -19,6 +19,7 @@ from bayesflex.mcmc.masses import BandedMass
 from bayesflex.posterior import Posterior
 from bayesflex.rendering import render
 from bayesflex.synthetic import two_domain_pair
+from bayesflex.team import Team
 from bayesflex.units import thermal_energy
 
 CLOSED, OPEN = two_domain_pair(80)
@@ -215,3 +216,42 @@ def test_another_kind_of_mass_goes_the_plain_way(rng):
     result = leapfrog(posterior, theta, np.ones_like(theta), posterior(theta), 0.01, 3, Odd())
     assert result.n_gradients == 3
     assert not result.divergent
+
+
+def large(rng, team=None):
+    """A posterior of beads enough for their sums to be shared: no fit, and no chain."""
+    config = FitConfig(resolution=8.0, contact_energy=0.0, excluded_volume=0.0)
+    n = 5000
+    walk = np.cumsum(rng.normal(size=(n, 3)), axis=0)
+    start = 40.0 * np.sin(walk / 12.0)
+    ca = CA.select(np.arange(n) % CA.n_atoms).with_coords(start)
+    values = render(start, np.ones(n), SIGMA, (34, 34, 34), np.full(3, 3.0), np.full(3, -50.0))
+    target = make_target(DensityMap(values, np.full(3, 3.0), np.full(3, -50.0)), start, config, SIGMA)
+    likelihood = target.likelihood(config, make_beads("ca", ca, ca), config.resolution, start)
+    free = Deformation("local", start, np.zeros((0, n, 3)))
+    return Posterior(likelihood, build_prior(ca, config), free, 0.6, start.mean(axis=0), 30.0, team=team)
+
+
+def test_a_team_gives_the_same_bits():
+    posteriors = [large(np.random.default_rng(1))]
+    theta = np.random.default_rng(2).normal(scale=0.1, size=15000)
+    with Team(1) as one, Team(3) as three:
+        posteriors += [large(np.random.default_rng(1), team) for team in (one, three)]
+        values = [posterior(theta) for posterior in posteriors]
+        lost = posteriors[2](theta * np.inf)
+    for value in values[1:]:
+        assert value.log_density == values[0].log_density
+        np.testing.assert_array_equal(value.gradient, values[0].gradient)
+    assert lost.log_density == -math.inf
+
+
+def test_a_failure_in_a_team_is_passed_on():
+    def fails():
+        raise ValueError("as told")
+
+    with Team(2) as team, pytest.raises(ValueError, match="as told"):
+        team.run([lambda: None, fails, lambda: None])
+    done = []
+    with Team(1) as team:
+        team.run([lambda number=number: done.append(number) for number in range(20)])
+    assert sorted(done) == list(range(20))

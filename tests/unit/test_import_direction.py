@@ -18,7 +18,7 @@ ROOT = Path(bayesflex.__file__).parent
 #: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
-    ("errors", "units", "protocols", "simd"),
+    ("errors", "units", "protocols", "simd", "team"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),

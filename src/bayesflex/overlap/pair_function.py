@@ -106,14 +106,14 @@ def pair_function(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pair_sum(  # type: ignore[no-untyped-def]
-    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work
+    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work, begin, end
 ):
     """Return sum_{n != m} w_n w_m K(|r_n - r_m|) over the tiles of a half list; add its derivative to gradient.
 
     Positions and gradient are by axis, (3, n_places), weights (n_places,) with zeros in the empty places; start,
     partner and rows as in ``TileArrays``. Tiles hold beads of one kind each, kind (n_tiles,); coefficients
     (n_kinds, n_kinds, degree + 1) and cut2 (n_kinds, n_kinds) belong to pairs of kinds. work (WIDTH, 3, WIDTH) is a
-    workspace.
+    workspace. Tiles from ``begin`` to before ``end`` are summed over.
     """
     n_coefficients = coefficients.shape[2]
     short = n_coefficients == _SHORT
@@ -122,7 +122,7 @@ def pair_sum(  # type: ignore[no-untyped-def]
     numbers = load(lanes, 0)
     n_places = positions.shape[1]
     energy = zero
-    for tile in range(start.shape[0] - 1):
+    for tile in range(begin, end):
         first = tile * WIDTH
         work[:] = 0.0
         for p in range(start[tile], start[tile + 1]):

@@ -25,6 +25,7 @@ from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.steering import steer
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
@@ -58,6 +59,8 @@ class Chain:
         Set by others to end the chain at its next iteration.
     checkpoint
         File to go on from and to keep, or None.
+    team
+        Threads that share the work of each evaluation, or None.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Chain:
         reporter: Reporter,
         stop: threading.Event,
         checkpoint: Path | None,
+        team: Team | None = None,
     ) -> None:
+        self._team = team
         self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
         self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
@@ -177,7 +182,7 @@ class Chain:
         contacts = [term for term in self._terms if term.name == "contacts"]
         free = Deformation("local", problem.start, problem.mode_vectors[:0])
         reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
-        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count)
+        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count, self._team)
 
         def directions(coords: Array) -> Array:
             modes = self._modes_for(coords)
@@ -198,9 +203,7 @@ class Chain:
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""
         free = Deformation("local", coords, self._problem.mode_vectors[:0])
-        return self._problem.posterior(self._likelihoods[stage], self._terms, free, count=self._count)(
-            np.zeros(coords.size)
-        )
+        return self._posterior_over(free, stage)(np.zeros(coords.size))
 
     def _modes_for(self, coords: Array) -> Array:
         """Return the modes to use at a structure, recomputed where it has moved far enough."""
@@ -218,7 +221,12 @@ class Chain:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
         config, progress = self._problem.config, self._progress
         deformation = Deformation.tethered(config.deformation, progress.coords, progress.modes, config.rigid)
-        return self._problem.posterior(self._likelihoods[stage], self._terms, deformation, count=self._count)
+        return self._posterior_over(deformation, stage)
+
+    def _posterior_over(self, deformation: Deformation, stage: int) -> Posterior:
+        return self._problem.posterior(
+            self._likelihoods[stage], self._terms, deformation, count=self._count, team=self._team
+        )
 
     def _report_only(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> None:
         self._report(stage, evaluation, info)
@@ -257,8 +265,12 @@ class Chain:
             return None
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
-        posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation, count=self._count)
-        kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
+        kernel = HMC(
+            self._posterior_over(deformation, -1),
+            mass_of_arrays(deformation, frozen.masses),
+            frozen.step_size,
+            config.steps,
+        )
         return kernel, frozen.state
 
 

@@ -158,6 +158,7 @@ def _chain_mass(free: Posterior, rng: Generator) -> BandedMass:
         free.centre,
         free.centre_sd,
         free.count,
+        free.team,
     )
     # Diagonal of the Hessian by random signs (Bekas, Kokiopoulou and Saad 2007), one value per bead.
     curvature = np.zeros(coords.size)

@@ -19,6 +19,7 @@ from bayesflex.normal_modes import NormalModes, normal_modes
 from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import EnergyTerm, Likelihood
 from bayesflex.structure import Structure
+from bayesflex.team import Team
 from bayesflex.units import thermal_energy
 
 Array = NDArray[np.float64]
@@ -96,10 +97,11 @@ class Problem:
         deformation: Deformation,
         prior_weight: float = 1.0,
         count: GradientCount | None = None,
+        team: Team | None = None,
     ) -> Posterior:
         """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times.
 
-        ``count`` counts the evaluations of the likelihood.
+        ``count`` counts the evaluations of the likelihood, and ``team`` shares their work.
         """
         return Posterior(
             likelihood,
@@ -109,6 +111,7 @@ class Problem:
             self.start.mean(axis=0),
             self.config.centre_sd,
             count,
+            team,
         )
 
 
