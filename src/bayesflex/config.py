@@ -195,6 +195,15 @@ class FitConfig:
         default=30.0, metadata=positive("The map is cropped to this distance around the model, Å.", "map")
     )
 
+    # Output
+    uncertainty_as_b_factors: bool = field(
+        default=False,
+        metadata=about(
+            "Write the uncertainty of each residue as the B-factors of fitted.cif and fitted.pdb.",
+            "output",
+        ),
+    )
+
     def __post_init__(self) -> None:
         for item in fields(self):
             # A whole number is a fine value for a length, and a list for a tuple: stored in one form each.

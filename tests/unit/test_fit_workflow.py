@@ -219,11 +219,12 @@ def test_relaxing_never_lowers_the_log_density(prepared, result, rng):
 def test_an_ensemble_is_spread_over_the_chains_used(result):
     trace = result.trace
     many = replace(trace, coords=np.repeat(trace.coords, 20, axis=1), **_repeated(trace, 20))
-    chosen = replace(result, trace=many, chains_used=(0, 1)).ensemble()
+    (both,) = result.clusters
+    chosen = replace(result, trace=many, clusters=(both,)).ensemble()
     assert len(chosen) == 50
     per_chain = [np.any(np.all(chosen[:, None] == many.coords[c][None], axis=(2, 3)), axis=1).sum() for c in (0, 1)]
     assert per_chain == [25, 25]
-    assert len(replace(result, chains_used=(1,)).ensemble()) == SHORT.iterations
+    assert len(replace(result, clusters=(replace(both, chains=(1,)),)).ensemble()) == SHORT.iterations
 
 
 def _repeated(trace, times):
