@@ -160,7 +160,7 @@ def draw_levels(rng):
     return [rng.standard_normal(2) / np.sqrt(beta) for beta in BETAS]
 
 
-def keeps_exact_draws(make, exchanges_alone, n_draws=1500, n_moves=3):
+def keeps_exact_draws(make, exchanges_alone, n_draws=1500, n_moves=6):
     """Worst p-value: exact draws of the levels, moved, are independent exact draws of the levels."""
     rng = np.random.default_rng(11)
     kernel = make(tuple(normal_levels()))

@@ -16,14 +16,23 @@ from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import warm_up
 from bayesflex.mcmc.hmc import HMC
+from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
 from bayesflex.posterior import GradientCount, Posterior
-from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
-from bayesflex.sampling.checkpoint import Draws, FrozenKernel, Progress, load_checkpoint, save_checkpoint
+from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter, Target
+from bayesflex.sampling.checkpoint import (
+    Draws,
+    FrozenKernel,
+    FrozenLevel,
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+)
 from bayesflex.sampling.observation import observe
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
+from bayesflex.sampling.tempering import EXCHANGE_PREFIX, Tempered, hotter_levels, temperature_of
 from bayesflex.steering import steer
 from bayesflex.team import Team
 
@@ -120,7 +129,7 @@ class Chain:
             kernel, state = self._warm_up()
         self._sample(kernel, state)
 
-    def _warm_up(self) -> tuple[HMC, KernelState]:
+    def _warm_up(self) -> tuple[ReplicaExchange, KernelState]:
         """Pass through the stages that are left; return the frozen kernel and the state from which it samples."""
         progress, config = self._progress, self._problem.config
         with_modes = APPROACHES[config.deformation][0]
@@ -133,22 +142,26 @@ class Chain:
                 progress.coords = state.evaluation.details.coords
             progress.stage += 1
             self._save(None, None)
-        kernel, state = self._heat_and_adapt(last)
+        kernel, state = self._with_hotter_levels(*self._heat_and_adapt(last))
         self._save(kernel, state)
         return kernel, state
 
-    def _sample(self, kernel: HMC, state: KernelState) -> None:
+    def _sample(self, kernel: ReplicaExchange, state: KernelState) -> None:
         draws = self._progress.draws
-        deformation = _deformation_of(kernel)
+        deformation = _deformation_of(kernel.levels[0])
         saved = time.monotonic()
         while len(draws.coords) < self._problem.config.iterations:
             state, info = kernel.step(self._rng, state)
             # The coordinates stay, and their gradient does not depend on the gauge.
-            state = state._replace(position=deformation.reset_gauge(state.position))
-            values = self._report("sampling", state.evaluation, info)
-            draws.coords.append(state.evaluation.details.coords.astype(np.float32))
+            replicas = [
+                replica._replace(position=deformation.reset_gauge(replica.position)) for replica in split(state)
+            ]
+            state, sampled = join(replicas), replicas[0].evaluation
+            values = self._report("sampling", sampled, info)
+            draws.coords.append(sampled.details.coords.astype(np.float32))
             kernel_values = {"hamiltonian": info.energy, "energy_error": info.energy_error, "n_steps": info.n_gradients}
-            draws.statistics.append(values | kernel_values)
+            exchanges = {f"{EXCHANGE_PREFIX}{k}": rate for k, rate in enumerate(info.exchanges, start=1)}
+            draws.statistics.append(values | kernel_values | exchanges)
             if time.monotonic() - saved > _CHECKPOINT_INTERVAL:
                 self._save(kernel, state)
                 saved = time.monotonic()
@@ -174,6 +187,31 @@ class Chain:
         )
         state = state._replace(position=posterior.deformation.reset_gauge(state.position))
         return HMC(posterior, mass, step_size, config.steps), state
+
+    def _with_hotter_levels(self, kernel: HMC, state: KernelState) -> tuple[ReplicaExchange, KernelState]:
+        """Return the kernel with the levels of higher temperature that are asked for, warmed up, and the ensemble."""
+        stage, deformation = self._stages[-1], _deformation_of(kernel)
+        rows = [record.values["log_likelihood"] for record in self._progress.records if record.stage == stage.name]
+        found = hotter_levels(
+            self._rng,
+            kernel,
+            state,
+            self._problem.config,
+            stage.n_iterations,
+            rows,
+            lambda temperature: self._tempered(deformation, temperature),
+            lambda state, info: self._heed_stop(),
+        )
+        if len(found[0].levels) > 1:
+            shown = ", ".join(f"{temperature_of(level):.3g}" for level in found[0].levels)
+            self._reporter.message(f"chain {self._index + 1}: temperatures of the likelihood {shown}")
+        return found
+
+    def _tempered(self, deformation: Deformation, temperature: float) -> Tempered:
+        """Return the posterior at a temperature, with workspaces of its own: its replica is somewhere else."""
+        likelihood, terms = self._likelihoods[-1].clone(), [term.clone() for term in self._terms]
+        posterior = self._problem.posterior(likelihood, terms, deformation, temperature, self._count, self._team)
+        return Tempered(posterior, temperature)
 
     def _steer(self, stage: int) -> None:
         """Move the structure along its modes towards the map of a stage."""
@@ -232,8 +270,7 @@ class Chain:
         self._report(stage, evaluation, info)
 
     def _report(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
-        if self._stop.is_set():
-            raise Stopped
+        self._heed_stop()
         progress = self._progress
         values = observe(self._problem, evaluation, info)
         record = Record(self._index, progress.iteration, stage, values)
@@ -242,18 +279,25 @@ class Chain:
         self._reporter.record(record)
         return values
 
-    def _save(self, kernel: HMC | None, state: KernelState | None) -> None:
+    def _heed_stop(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+    def _save(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
         if self._checkpoint is None:
             return
         frozen = None
         if kernel is not None and state is not None:
-            deformation = _deformation_of(kernel)
-            masses = mass_arrays(kernel.mass)
-            frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state)
+            deformation = _deformation_of(kernel.levels[0])
+            levels = [
+                FrozenLevel(temperature_of(level), mass_arrays(level.mass), level.step_size, replica)
+                for level, replica in zip(kernel.levels, split(state), strict=True)
+            ]
+            frozen = FrozenKernel(deformation.start, deformation.modes, tuple(levels))
         self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
 
-    def _resume(self) -> tuple[HMC, KernelState] | None:
+    def _resume(self) -> tuple[ReplicaExchange, KernelState] | None:
         """Take up the checkpoint where there is one; return the kernel and state if the warm-up was over."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return None
@@ -265,13 +309,13 @@ class Chain:
             return None
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
-        kernel = HMC(
-            self._posterior_over(deformation, -1),
-            mass_of_arrays(deformation, frozen.masses),
-            frozen.step_size,
-            config.steps,
-        )
-        return kernel, frozen.state
+        targets: list[Target] = [self._posterior_over(deformation, -1)]
+        targets += [self._tempered(deformation, level.temperature) for level in frozen.levels[1:]]
+        levels = [
+            HMC(target, mass_of_arrays(deformation, level.masses), level.step_size, config.steps)
+            for target, level in zip(targets, frozen.levels, strict=True)
+        ]
+        return ReplicaExchange(tuple(levels)), join([level.state for level in frozen.levels])
 
 
 def _deformation_of(kernel: HMC) -> Deformation:
