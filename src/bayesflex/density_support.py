@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 from bayesflex.chain import bonded_to_next
 from bayesflex.map_comparison import Comparison
 from bayesflex.posterior_predictive import Residual
-from bayesflex.residue_runs import stretches
+from bayesflex.residue_runs import averaged, stretches
 from bayesflex.structure import Structure
 from bayesflex.trace import residue_labels
 
@@ -38,7 +38,6 @@ _REACH = 3.0
 #: than this share of the density that others have, and the stretch by so many standard errors. Residues beside it with
 #: less than the last share belong to it.
 FEWEST_RESIDUES, LEAST_SUPPORT, _CERTAIN, _EDGE_SUPPORT = 3, 0.6, 3.0, 0.7
-_WINDOW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,7 @@ def density_support(comparison: Comparison, residual: Residual, ca: Structure) -
     relative = support / middle if middle > 0.0 else support
     labels = residue_labels(ca)
     absent = np.zeros(n_ca, dtype=bool)
-    for part in stretches(_averaged(relative, ca.chain) < LEAST_SUPPORT, labels):
+    for part in stretches(averaged(relative, labels) < LEAST_SUPPORT, labels):
         size = part.stop - part.start
         if size < FEWEST_RESIDUES:
             continue
@@ -106,18 +105,6 @@ def density_support(comparison: Comparison, residual: Residual, ca: Structure) -
     for part in stretches(absent | (relative < _EDGE_SUPPORT), labels):
         absent[part] = absent[part].any()
     return DensitySupport(relative, absent)
-
-
-def _averaged(values: Array, chain: NDArray[np.str_]) -> Array:
-    """Return the mean of each residue's value and those beside it in its chain."""
-    total, count = values.copy(), np.ones_like(values)
-    for shift in range(1, _WINDOW + 1):
-        same = (chain[shift:] == chain[:-shift]).astype(np.float64)
-        total[:-shift] += same * values[shift:]
-        total[shift:] += same * values[:-shift]
-        count[:-shift] += same
-        count[shift:] += same
-    return total / count
 
 
 def _overlaps(comparison: Comparison, residual: Residual, positions: Array, precision: Array) -> Array:

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.local_frames import LocalFrames
-from bayesflex.residue_runs import stretches
+from bayesflex.residue_runs import averaged, stretches
 
 Array = NDArray[np.float64]
 
 #: The credible radius holds this share of the draws.
 RADIUS_SHARE = 0.9
 
-#: Below this contraction of the variance, over at least so many residues in a row, nothing but the prior places them.
+#: Below this contraction of the variance, averaged over five residues, for at least so many in a row, nothing but the
+#: prior places them.
 LEAST_CONTRACTION, FEWEST_RESIDUES = 0.3, 3
 
 #: Draws that are looked at in local frames, at most.
@@ -72,8 +73,9 @@ class ResidueUncertainty:
     @property
     def uncontracted(self) -> NDArray[np.bool_]:
         """True in stretches that spread as they do without a map."""
+        left, whole = (averaged(values**2, self.labels) for values in (self.local_sd, self.prior_local_sd))
         marked = np.zeros(len(self.sd), dtype=bool)
-        for part in stretches(self.contraction < LEAST_CONTRACTION, self.labels):
+        for part in stretches(left > (1.0 - LEAST_CONTRACTION) * whole, self.labels):
             marked[part] = part.stop - part.start >= FEWEST_RESIDUES
         return marked
 

@@ -236,7 +236,10 @@ def _repeated(trace, times):
 def test_saved_files_hold_the_result(result, tmp_path):
     out = tmp_path / "new" / "out"
     result.save(out)
-    np.testing.assert_allclose(read_structure(out / "fitted.cif").coords, result.fitted.coords, atol=1e-3)
+    fitted = read_structure(out / "fitted.cif")
+    np.testing.assert_allclose(fitted.coords, result.fitted.coords, atol=1e-3)
+    # Nobody is to take an uncertainty for pLDDT: the B-factors are those of the input.
+    np.testing.assert_allclose(fitted.b_factor, result.start.b_factor, atol=0.01)
     np.testing.assert_allclose(read_structure(out / "mean.cif").coords, result.mean.coords, atol=1e-3)
     np.testing.assert_array_equal(load_trace(out / "trace.nc").coords, result.trace.coords)
     table = read_metrics(out / "metrics.csv")

@@ -145,22 +145,22 @@ def _on_residual(residual: Residual, regions: tuple[ResidualRegion, ...]) -> tup
     excess = shells.excess
     if not excess.any():
         findings.append(
-            f"Between {_length(shells.low[0])} and {_length(shells.high[-1])} Å the residual is as the noise says: χ² "
-            f"is {shells.total_ratio:.2f} times what is expected."
+            f"At all scales down to {_length(shells.high[-1])} Å the residual is as the noise says: χ² is "
+            f"{shells.total_ratio:.2f} times what is expected."
         )
         return warnings, findings
     worst = float(shells.ratio[excess].max())
-    spans = ", ".join(f"{_length(shells.low[part][0])} to {_length(shells.high[part][-1])} Å" for part in _runs(excess))
+    spans = ", ".join(_span(shells.low[part][0], shells.high[part][-1]) for part in _runs(excess))
     # The coarser half of the band holds the shape of domains, the finer half that of residues.
     if excess[: (len(excess) + 1) // 2].any():
         warnings.append(
-            f"At {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is expected, see "
-            "shells.csv): parts of the map are not explained by the model, or the model is misplaced."
+            f"At scales of {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is "
+            "expected, see shells.csv): parts of the map are not explained by the model, or the model is misplaced."
         )
     else:
         findings.append(
-            f"At {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is expected): "
-            "detail finer than beads describe. At coarser scales it is as the noise says."
+            f"At scales of {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is "
+            "expected): detail finer than beads describe. At coarser scales it is as the noise says."
         )
     return warnings, findings
 
@@ -170,5 +170,10 @@ def _runs(marked: NDArray[np.bool_]) -> list[slice]:
     return [slice(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
+def _span(low: float, high: float) -> str:
+    """Return the lengths (Å) between two spatial frequencies in words."""
+    return f"{_length(low)} to {_length(high)} Å" if low > 0.0 else f"{_length(high)} Å and coarser"
+
+
 def _length(frequency: float) -> str:
-    return f"{1.0 / frequency:.1f}" if frequency > 0.0 else "∞"
+    return f"{1.0 / frequency:.1f}"
