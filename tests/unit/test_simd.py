@@ -84,34 +84,26 @@ def test_arc_is_the_angle_of_a_point():
 
 @njit
 def _move(points, gradient, index):
-    x, y, z = simd.points_or_last(points, index)
+    x, y, z = simd.load_points(points, index)
     simd.add_to_points(gradient, index, x, y + y, z * z)
 
 
-@pytest.mark.parametrize("index", [0, 3, 5, 11, 12])
-def test_rows_of_points_end_where_the_array_ends(index):
-    points = np.random.default_rng(2).normal(size=(12, 3))
-    gradient = np.ones((14, 3))  # two rows more, to see that nothing is written there
-    _move(points, gradient[:12], index)
-    expected = np.ones((14, 3))
-    rows = slice(index, min(index + 8, 12))
-    expected[rows] += points[rows] * [1.0, 2.0, 1.0] * np.c_[np.ones_like(points[rows, :2]), points[rows, 2]]
+@pytest.mark.parametrize("index", [0, 3, 11])
+def test_rows_of_points(index):
+    points = simd.with_margin(np.random.default_rng(2).normal(size=(12, 3)))
+    gradient = np.ones_like(points)
+    _move(points, gradient, index)
+    expected = np.ones_like(points)
+    rows = slice(index, index + 8)
+    expected[rows] += np.c_[points[rows, 0], 2.0 * points[rows, 1], points[rows, 2] ** 2]
     np.testing.assert_allclose(gradient, expected, rtol=1e-14)
 
 
-@njit
-def _last(points, out):
-    x, y, z = simd.points_or_last(points, points.shape[0] - 2)
-    simd.store(out, 0, x)
-    simd.store(out, 8, y)
-    simd.store(out, 16, z)
-
-
-def test_rows_beyond_the_end_repeat_the_last():
-    points = np.arange(30.0).reshape(10, 3)
-    out = np.empty(24)
-    _last(points, out)
-    np.testing.assert_array_equal(out.reshape(3, 8).T, points[[8] + [9] * 7])
+def test_a_margin_repeats_the_last_point():
+    points = simd.with_margin(np.arange(6.0).reshape(2, 3))
+    assert len(points) == 2 + simd.MARGIN
+    assert (points[2:] == [3.0, 4.0, 5.0]).all()
+    assert len(simd.with_margin(np.zeros((0, 3)))) == simd.MARGIN
 
 
 @njit

@@ -74,7 +74,7 @@ _SIXTH = 1.0 / 6.0
 _BASIS = np.repeat(np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0, 2, axis=1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
     """Fill the four cubic B-spline weights and their derivatives at the fraction t in [0, 1)."""
     s = 1.0 - t
@@ -117,14 +117,15 @@ def interpolate(  # type: ignore[no-untyped-def]
     inv_x, inv_y, inv_z = 1.0 / spacing[0], 1.0 / spacing[1], 1.0 / spacing[2]
     for n in range(begin, end):
         if first[n] < 0:
-            gradients[:, :, n] = 0.0
+            for k in range(3):
+                gradients[0, k, n] = gradients[1, k, n] = 0.0
             continue
         ux = (positions[0, n] - origin[0]) * inv_x
         uy = (positions[1, n] - origin[1]) * inv_y
         uz = (positions[2, n] - origin[2]) * inv_z
         # Written so that NaN fails the test and never becomes an index.
         if not (ux >= 1.0 and uy >= 1.0 and uz >= 1.0 and ux < nx - 2 and uy < ny - 2 and uz < nz - 2):
-            totals[:] = math.nan
+            totals[0] = totals[1] = math.nan
             return
         ix, iy, iz = int(ux), int(uy), int(uz)
         _fill_weights(uy - iy, wy, dy)

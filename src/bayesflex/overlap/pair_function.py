@@ -35,6 +35,9 @@ _N_NODES = 600
 _N_SAMPLES, _N_REACH = 400, 1600
 
 
+_NUMBERS = np.arange(float(WIDTH))
+
+
 @dataclass(frozen=True, eq=False)
 class PairFunction:
     """Polynomial of K in the squared distance, zero with its slope at the cut-off.
@@ -118,13 +121,13 @@ def pair_sum(  # type: ignore[no-untyped-def]
     n_coefficients = coefficients.shape[2]
     short = n_coefficients == _SHORT
     zero, one = splat(0.0), splat(1.0)
-    lanes = np.arange(float(WIDTH))
-    numbers = load(lanes, 0)
+    numbers = load(_NUMBERS, 0)
     n_places = positions.shape[1]
     energy = zero
     for tile in range(begin, end):
         first = tile * WIDTH
-        work[:] = 0.0
+        for row in range(0, 3 * WIDTH * WIDTH, WIDTH):
+            store(work, row, zero)
         for p in range(start[tile], start[tile + 1]):
             other = partner[p] * WIDTH
             a, b = kind[tile], kind[partner[p]]

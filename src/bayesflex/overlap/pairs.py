@@ -92,7 +92,8 @@ def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
     n_tiles, n_parts = tiles.start.shape[0] - 1, arrays.sums.shape[0]
     begin, end = n_tiles * part // n_parts, n_tiles * (part + 1) // n_parts
     sums = arrays.sums[part]
-    sums[:] = 0.0
+    for k in range(sums.shape[0]):
+        sums[k] = 0.0
     for k in range(0, sums.shape[0], 2):
         interpolate(
             tiles.positions,
@@ -109,7 +110,9 @@ def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
         if math.isnan(sums[k]):
             return
     gradient = arrays.power_gradients[part]
-    gradient[:, WIDTH * begin :] = 0.0  # partners come later
+    for axis in range(3):
+        for p in range(WIDTH * begin, gradient.shape[1]):  # partners come later
+            gradient[axis, p] = 0.0
     arrays.powers[part] = pair_sum(
         tiles.positions,
         arrays.weights,

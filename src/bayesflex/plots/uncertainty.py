@@ -36,9 +36,7 @@ def plot_uncertainty(chain: NDArray[np.str_], uncertainty: ResidueUncertainty) -
         for part in only:
             axis.axvspan(part.start + 0.5, part.stop + 0.5, color=WARMUP_COLOUR, linewidth=0, zorder=0)
         _mark_chains(axis, chain, named=axis is spread)
-    spread.plot(
-        residue, uncertainty.radius, color=OKABE_ITO[4], linewidth=width, label="radius of 90 % of draws"
-    )
+    spread.plot(residue, uncertainty.radius, color=OKABE_ITO[4], linewidth=width, label="radius of 90 % of draws")
     spread.plot(residue, uncertainty.sd, color=OKABE_ITO[0], linewidth=width, label="standard deviation")
     spread.set_ylim(0.0, 1.15 * float(uncertainty.radius.max()) or 1.0)
     spread.set_ylabel("spread of the CA (Å)", fontsize=FONT_SIZE)
@@ -53,9 +51,7 @@ def plot_uncertainty(chain: NDArray[np.str_], uncertainty: ResidueUncertainty) -
     handles = [handle for axis in (spread, share) for handle in axis.get_legend_handles_labels()[0]]
     if only:
         handles.append(Patch(color=WARMUP_COLOUR, label="prior only"))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=5, fontsize=SMALL_FONT_SIZE, frameon=False
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=SMALL_FONT_SIZE, frameon=False)
     return figure
 
 
