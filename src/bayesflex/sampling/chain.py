@@ -91,6 +91,7 @@ class Chain:
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
         self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
         self._count = GradientCount()
+        self._temperatures: tuple[float, ...] = (1.0,)
 
     @property
     def draws(self) -> Draws:
@@ -101,6 +102,17 @@ class Chain:
     def records(self) -> Sequence[Record]:
         """The rows reported so far."""
         return self._progress.records
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Temperatures of the likelihood at the levels of the kernel that samples; 1 alone without exchanges."""
+        return self._temperatures
+
+    @property
+    def exchange_rates(self) -> tuple[float, ...]:
+        """Mean probability with which each level exchanged with the next hotter one, over the draws."""
+        names = [f"{EXCHANGE_PREFIX}{number}" for number in range(1, len(self._temperatures))]
+        return tuple(float(np.mean([row[name] for row in self.draws.statistics])) for name in names)
 
     @property
     def n_gradients(self) -> int:
@@ -202,8 +214,9 @@ class Chain:
             lambda temperature: self._tempered(deformation, temperature),
             lambda state, info: self._heed_stop(),
         )
-        if len(found[0].levels) > 1:
-            shown = ", ".join(f"{temperature_of(level):.3g}" for level in found[0].levels)
+        self._temperatures = tuple(temperature_of(level) for level in found[0].levels)
+        if len(self._temperatures) > 1:
+            shown = ", ".join(f"{temperature:.3g}" for temperature in self._temperatures)
             self._reporter.message(f"chain {self._index + 1}: temperatures of the likelihood {shown}")
         return found
 
@@ -307,6 +320,7 @@ class Chain:
             self._reporter.record(record)
         if frozen is None:
             return None
+        self._temperatures = tuple(level.temperature for level in frozen.levels)
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
         targets: list[Target] = [self._posterior_over(deformation, -1)]

@@ -33,7 +33,12 @@ from bayesflex.units import b_factor_of_variance
 from bayesflex.workflows.assessment import assess
 from bayesflex.workflows.preparation import PreparedFit
 from bayesflex.workflows.results import FitResult, cluster_file
-from bayesflex.workflows.summary import summary_of_assessment, summary_of_chains
+from bayesflex.workflows.summary import (
+    summary_of_assessment,
+    summary_of_chains,
+    summary_of_exchanges,
+    warnings_of_exchanges,
+)
 
 Array = NDArray[np.float64]
 
@@ -104,10 +109,11 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     if len(clusters) > 1:
         files = [cluster_file(number) for number in range(1, len(models))]
         warnings.append(describe_clusters(clusters, trace, cutoff, files))
-    warnings += [*judged.warnings, *found.warnings]
+    warnings += [*judged.warnings, *warnings_of_exchanges(sampled.chains), *found.warnings]
     summary = (
         _summary(prepared, sampled, posterior, mean.coords, traces[0], fitted_map)
         | summary_of_chains(trace, judged, clusters)
+        | summary_of_exchanges(sampled.chains)
         | summary_of_assessment(found)
         | {"seed": prepared.config.seed, "version": __version__, "warnings": warnings}
     )

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from bayesflex.clusters import Cluster, rmsd_between
 from bayesflex.convergence import Convergence
 from bayesflex.residue_runs import stretches
+from bayesflex.sampling import Chain
 from bayesflex.trace import Trace
 from bayesflex.workflows.assessment import Assessment
 
 Array = NDArray[np.float64]
+
+#: Below this rate of exchange between neighbours a ladder has a gap.
+LEAST_EXCHANGE_RATE = 0.1
 
 
 def summary_of_chains(trace: Trace, judged: Convergence, clusters: Sequence[Cluster]) -> dict[str, Any]:
@@ -36,6 +40,28 @@ def summary_of_chains(trace: Trace, judged: Convergence, clusters: Sequence[Clus
         "ess_tail_min": judged.ess_tail_min,
         "bfmi_min": judged.bfmi_min,
     }
+
+
+def summary_of_exchanges(chains: Sequence[Chain]) -> dict[str, Any]:
+    """Return the temperatures of each chain's levels, and how often neighbours exchanged."""
+    return {
+        "temperatures": [list(chain.temperatures) for chain in chains],
+        "exchange_rates": [list(chain.exchange_rates) for chain in chains],
+    }
+
+
+def warnings_of_exchanges(chains: Sequence[Chain]) -> list[str]:
+    """Return a sentence where levels hardly exchange, since what a hotter one finds then reaches no draw."""
+    found = []
+    for number, chain in enumerate(chains):
+        for rate, cooler, hotter in zip(chain.exchange_rates, chain.temperatures, chain.temperatures[1:], strict=False):
+            if rate < LEAST_EXCHANGE_RATE:
+                found.append(f"{cooler:.3g} and {hotter:.3g} in chain {number} ({rate:.0%})")
+    if not found:
+        return []
+    return [
+        f"Replicas hardly exchange between temperatures {', '.join(found)}: give more --temperatures, closer together."
+    ]
 
 
 def summary_of_assessment(found: Assessment) -> dict[str, Any]:
