@@ -239,7 +239,9 @@ class MapTarget:
         if config.likelihood == HalfMapLikelihood.name and resolution <= config.resolution:
             if self.noise is None:
                 raise ConfigError("likelihood: half-maps needs two half maps; give them with --half1 and --half2")
-            overlap = self.overlap(beads.weights, Spectrum(config.resolution, noise=self.noise.power), True, evaluation)
+            overlap = self.overlap(
+                beads.weights, Spectrum(config.resolution, noise=self.noise.power), True, evaluation, beads.place(start)
+            )
             return beads.attach(HalfMapLikelihood(overlap, self.noise.observations))
         spectrum, observations = Spectrum(config.resolution, blur), self.counted_observations(config)
         if resolution > config.resolution:
