@@ -164,8 +164,8 @@ def _on_residual(residual: Residual, regions: tuple[ResidualRegion, ...]) -> tup
     if excess[: (len(excess) + 1) // 2].any():
         warnings.append(
             f"At scales of {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is "
-            "expected, see shells.csv): the model lacks parts of the map, is misplaced, or its beads are too coarse for "
-            "a map so clean."
+            "expected, see shells.csv): the model lacks parts of the map, is misplaced, or its beads are too coarse "
+            "for a map so clean."
         )
     else:
         findings.append(
