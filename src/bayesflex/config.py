@@ -132,9 +132,9 @@ class FitConfig:
     evaluation: str = field(
         default="auto",
         metadata=about(
-            "How the map overlap is computed: on the grid, from pairs of beads, or whichever costs less.",
+            "How the map overlap is computed: on the grid (grid), from pairs of beads (pairs), or as counted to cost "
+            "less (auto); one for all stages, or a list with one for each (grid,pairs).",
             "likelihood",
-            choices=("auto", "grid", "pairs"),
         ),
     )
 
@@ -227,6 +227,8 @@ class FitConfig:
         _check_observations(self.observations)
         if self.origin is not None:
             _check_origin(self.origin)
+        if self.evaluation != "auto" and not set(self.evaluation.split(",")) <= {"grid", "pairs"}:
+            raise wrong("evaluation", "auto, grid, pairs, or a list of grid and pairs (grid,pairs)", self.evaluation)
 
 
 def parse_modes(text: str) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.likelihood.marginal import MarginalLikelihood, independent_observations
 from bayesflex.overlap import Overlap
+from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
@@ -207,7 +208,21 @@ class MapTarget:
             ),
         )
 
-    def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
+    def chosen_evaluation(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> str:
+        """Return how the overlap of a stage is best evaluated, "pairs" or "grid".
+
+        With a low-pass or a noise spectrum only pairs are exact; for white noise both are, and what is counted to cost
+        less is chosen. Parameters are those of :meth:`likelihood`.
+        """
+        if config.likelihood != GaussianLikelihood.name:
+            return "pairs"
+        blur = _blur(resolution, config)
+        pair = pair_function(self.sigma, Spectrum(None, blur), float(np.prod(self.voxel_size)))
+        return cheaper_evaluation(beads.place(start), pair, math.hypot(self.sigma, blur), self.voxel_size, self.domain)
+
+    def likelihood(
+        self, config: FitConfig, beads: BeadModel, resolution: float, start: Array, evaluation: str | None = None
+    ) -> Likelihood:
         """Return the likelihood of a stage.
 
         Parameters
@@ -220,10 +235,14 @@ class MapTarget:
             Resolution of the stage, Å: map and model are blurred alike to it.
         start
             CA positions at which the scale of the ``gaussian`` likelihood is fitted, shape (n_ca, 3), Å.
+        evaluation
+            "pairs", "grid" or "auto"; None for the one that the configuration names for all stages.
         """
-        wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
-        blur = math.sqrt(max(wanted**2 - full**2, 0.0))
-        evaluation = chosen_evaluation(config)
+        blur = _blur(resolution, config)
+        check_evaluation(config)
+        evaluation = config.evaluation if evaluation is None else evaluation
+        if evaluation == "auto":
+            evaluation = self.chosen_evaluation(config, beads, resolution, start)
         if config.likelihood == "gaussian":
             overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation, beads.place(start))
             at_start = overlap.evaluate(beads.place(start))
@@ -262,22 +281,19 @@ class MapTarget:
         return density if self.background is None else density + self.background
 
 
-def chosen_evaluation(config: FitConfig) -> str:
-    """Return how the overlap is evaluated, "pairs" or "grid", where the configuration may say "auto".
+def _blur(resolution: float, config: FitConfig) -> float:
+    """Return the standard deviation (Å) of the blur from the resolution of a map to that of a stage."""
+    wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
+    return math.sqrt(max(wanted**2 - full**2, 0.0))
 
-    Raises
-    ------
-    ConfigError
-        If the grid is asked for and the noise has a spectrum, which only pairs account for.
-    """
-    if config.likelihood == HalfMapLikelihood.name:
-        if config.evaluation == "grid":
-            raise ConfigError(
-                "evaluation: on the grid every voxel counts alike, so that it cannot account for the noise that half "
-                "maps tell. Leave out --evaluation grid."
-            )
-        return "pairs"
-    return "pairs" if config.evaluation == "auto" else config.evaluation
+
+def check_evaluation(config: FitConfig) -> None:
+    """Raise ConfigError where the grid is asked for and the noise has a spectrum, which only pairs account for."""
+    if config.likelihood == HalfMapLikelihood.name and "grid" in config.evaluation:
+        raise ConfigError(
+            "evaluation: on the grid every voxel counts alike, so that it cannot account for the noise that half "
+            "maps tell. Leave out --evaluation grid."
+        )
 
 
 def make_target(

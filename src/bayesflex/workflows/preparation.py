@@ -20,11 +20,11 @@ from bayesflex.errors import ConfigError, InputError
 from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
 from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.half_maps import HalfMapLikelihood
-from bayesflex.map_target import chosen_evaluation, make_target
+from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
-from bayesflex.sampling import Problem, Stage, plan_stages, thread_count
+from bayesflex.sampling import Problem, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
 
@@ -145,7 +145,6 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         config,
         sigma=sigma,
         stages=tuple(stage.resolution for stage in stages[:-1]),
-        evaluation=chosen_evaluation(config),
         threads=thread_count(config, ca.n_atoms),
     )
     began = time.perf_counter()
@@ -157,6 +156,9 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     if match is not None and inputs.reference is not None:
         reference = (inputs.reference.ca_trace().coords[match.reference_index], match.model_index)
     problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference)
+    evaluations = stage_evaluations(problem, stages)
+    config = replace(config, evaluation=evaluations[0] if len(set(evaluations)) == 1 else ",".join(evaluations))
+    problem = replace(problem, config=config)
     return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
 
 
@@ -212,7 +214,7 @@ def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig,
             "Leave out --observations, or --half1 and --half2."
         )
     config = replace(config, likelihood=HalfMapLikelihood.name)
-    chosen_evaluation(config)
+    check_evaluation(config)
     for half in inputs.half_maps:
         _require_same_grid(half, inputs.density, "half map")
     noise = half_map_noise(inputs.density, *inputs.half_maps, ca.coords, config.resolution)
