@@ -174,7 +174,7 @@ class FitConfig:
     temperatures: tuple[float, ...] = field(
         default=(),
         metadata=positive(
-            "Replica exchange: how many temperatures of the likelihood (8), or which (1,1.5,2,3); by default none.",
+            "Replica exchange: temperatures of the likelihood (1,1.5,2,3), or how many at most (8); by default none.",
             "sampler",
         ),
     )
