@@ -99,6 +99,12 @@ class FitConfig:
             choices=("auto", "ca", "centroid", "two"),
         ),
     )
+    b_factors: bool = field(
+        default=False,
+        metadata=about(
+            "Widen what a residue scatters by the B-factors of its atoms, in up to four classes.", "likelihood"
+        ),
+    )
     noise_sd: float = field(
         default=0.3,
         metadata=positive("Noise of the gaussian likelihood, in units of a bead's peak.", "likelihood"),

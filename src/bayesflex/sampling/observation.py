@@ -29,7 +29,7 @@ def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str
     coords
         CA positions, shape (n_ca, 3), Å.
     """
-    density = target.simulated(beads.place(coords), beads.weights)
+    density = target.simulated(beads.place(coords), beads.weights, beads.classes)
     cross, square, total = region_sums(target.values, density, target.region)
     n, map_total, map_square = target.region_moments
     centred = (square - total**2 / n) * (map_square - map_total**2 / n)

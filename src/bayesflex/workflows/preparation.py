@@ -132,7 +132,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     if config.bead == "auto":
         # A width of their own is what the paper's beads on CA have; the others have theirs from the model.
         config = replace(config, bead="two" if config.sigma is None else "ca")
-    beads = make_beads(config.bead, inputs.structure, ca)
+    beads = make_beads(config.bead, inputs.structure, ca, config.b_factors)
     sigma = config.sigma
     if sigma is None:
         sigma = float(np.hypot(sigma_of_resolution(config.resolution), beads.spread))
