@@ -73,7 +73,7 @@ class FitConfig:
     seed: int = field(default=1, metadata=about("Seed of every random number of the run.", minimum=0))
     threads: int = field(
         default=0,
-        metadata=about("Threads to use; 0 for all cores, or one where a small model is faster so.", minimum=0),
+        metadata=about("Threads to use; 0 for all cores.", minimum=0),
     )
 
     # Likelihood

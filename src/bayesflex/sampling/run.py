@@ -19,21 +19,11 @@ from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.team import Team
 
-#: Below so many CA a gradient takes less time than the interpreter around it (4 chains on two cores, seconds on one
-#: and on two threads: 4.3 and 6.5 for 214 CA, 15.1 and 10.8 for 524).
-_SMALL = 350
 
-
-def thread_count(config: FitConfig, n_ca: int) -> int:
-    """Return the number of threads to use: the configured one or, for 0, the cores this process may use.
-
-    The chains of a small model spend their time in the interpreter, which runs one thread at a time: side by side they
-    take longer than one after the other. For such a model 0 means one thread.
-    """
+def thread_count(config: FitConfig) -> int:
+    """Return the number of threads to use: the configured one or, for 0, the cores this process may use."""
     if config.threads:
         return config.threads
-    if n_ca < _SMALL:
-        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -114,7 +104,7 @@ def run_chains(
     """
     config = problem.config
     stop = threading.Event()
-    n_threads = thread_count(config, len(problem.start))
+    n_threads = thread_count(config)
     at_once = min(n_threads, config.chains)
     with contextlib.ExitStack() as stack:
         chains = []

@@ -145,12 +145,14 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         config,
         sigma=sigma,
         stages=tuple(stage.resolution for stage in stages[:-1]),
-        threads=thread_count(config, ca.n_atoms),
+        threads=thread_count(config),
     )
     began = time.perf_counter()
     modes = None
     if config.deformation != "local":
         modes = structure_modes(ca, max(config.modes) - 6, config.network_cutoff)
+        for note in modes.notes:
+            say(f"modes: {note}")
     seconds_modes = time.perf_counter() - began
     reference = None
     if match is not None and inputs.reference is not None:
