@@ -119,8 +119,6 @@ class Case:
             contact_energy=CONTACT_ENERGY,
             chains=1,
             threads=1,
-            anneal=False,
-            recompute_modes=False,
             steps=_STEPS,
             warmup_iterations=_WARM_UP,
             iterations=_ITERATIONS,
@@ -201,8 +199,18 @@ class Case:
         error = rotation_of_vector(math.radians(DOCKING_SD) * rng.standard_normal(3))
         return np.asarray(error @ superimpose(self.start, coords).rotation)
 
-    def fit(self, density: DensityMap, nuisance: Nuisance, rotation: Array, seed: int) -> tuple[Problem, Likelihood]:
-        """Return the fit of a map as ``bayesflex fit`` sets it up, from a turned reference, and its likelihood."""
+    def fit(
+        self, density: DensityMap, nuisance: Nuisance, rotation: Array, seed: int
+    ) -> tuple[Problem, tuple[Likelihood, ...]]:
+        """Return the fit of a map as ``bayesflex fit`` sets it up, from a turned reference.
+
+        Returns
+        -------
+        problem
+            What the chain needs.
+        likelihoods
+            Of each stage; the last one's is sampled.
+        """
         base = self.problem
         config = replace(base.config, seed=seed)
         start = (self.start - self._centre) @ rotation.T + self._centre
@@ -214,12 +222,13 @@ class Case:
             modes=replace(base.modes, vectors=base.modes.vectors @ rotation.T),
             target=make_target(density, start, config, self._sigma),
         )
-        if config.likelihood != "gaussian":
-            return problem, stage_likelihoods(problem, plan_stages(config, start))[-1]
-        # A fit takes the scale from where it starts and the level from the user; here both are known.
-        overlap = problem.target.overlap(self._beads.weights, Spectrum(), False, config.evaluation)
-        noise_sd = nuisance.noise * self._voxel_noise
-        return problem, self._beads.attach(GaussianLikelihood(overlap, nuisance.scale, noise_sd))
+        likelihoods = stage_likelihoods(problem, plan_stages(config, start))
+        if config.likelihood == "gaussian":
+            # A fit takes the scale from where it starts and the level from the user; here both are known.
+            overlap = problem.target.overlap(self._beads.weights, Spectrum(), False, config.evaluation)
+            noise_sd = nuisance.noise * self._voxel_noise
+            likelihoods[-1] = self._beads.attach(GaussianLikelihood(overlap, nuisance.scale, noise_sd))
+        return problem, tuple(likelihoods)
 
     def _map_of(self, coords: Array, grid: DensityMap) -> DensityMap:
         """Return the density of a structure on the grid of a map, cut so far out that nothing is lost."""

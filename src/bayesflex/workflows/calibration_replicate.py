@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -102,10 +103,10 @@ def run_replicate(case: Case, seed: int, index: int) -> Replicate:
     truth, prior = case.draw_structure(rng)
     nuisance = case.draw_nuisance(rng)
     density = case.draw_map(rng, truth, nuisance)
-    problem, likelihood = case.fit(density, nuisance, case.dock(rng, truth), int(rng.integers(2**31)))
+    problem, likelihoods = case.fit(density, nuisance, case.dock(rng, truth), int(rng.integers(2**31)))
     for doubling in range(_DOUBLINGS + 1):
         config = replace(problem.config, iterations=problem.config.iterations << doubling)
-        chain = _sampled(replace(problem, config=config), likelihood)
+        chain = _sampled(replace(problem, config=config), likelihoods)
         draws = _quantities_of_draws(problem, chain)
         ess = float(np.nanmin(r_hat_and_ess(draws[np.newaxis])[1]))
         if ess >= N_DRAWS:
@@ -114,7 +115,7 @@ def run_replicate(case: Case, seed: int, index: int) -> Replicate:
     statistics = chain.draws.statistics
     return Replicate(
         index=index,
-        ranks=tuple(ranks_of_truth(draws[last], _quantities_of_truth(problem, likelihood, truth)).tolist()),
+        ranks=tuple(ranks_of_truth(draws[last], _quantities_of_truth(problem, likelihoods[-1], truth)).tolist()),
         noise=nuisance.noise,
         scale=nuisance.scale,
         observations=problem.target.counted_observations(problem.config),
@@ -128,8 +129,8 @@ def run_replicate(case: Case, seed: int, index: int) -> Replicate:
     )
 
 
-def _sampled(problem: Problem, likelihood: Likelihood) -> Chain:
-    (chain,) = run_chains(problem, plan_stages(problem.config, problem.start), [likelihood], NullReporter())
+def _sampled(problem: Problem, likelihoods: Sequence[Likelihood]) -> Chain:
+    (chain,) = run_chains(problem, plan_stages(problem.config, problem.start), likelihoods, NullReporter())
     return chain
 
 
