@@ -101,6 +101,21 @@ class BeadModel:
         pull_back_beads(ca, self.arrays, gradient, out)
         return out
 
+    def merged(self) -> BeadModel:
+        """Return the same with one bead per residue, at the centroid of those that it has.
+
+        For blurred maps: two beads a residue make four times the pairs, and no difference there.
+        """
+        residues, group = np.unique(self.residue, return_inverse=True)
+        if len(residues) == len(self.residue):
+            return self
+        weights = np.bincount(group, self.weights).astype(np.float64)
+        coefficients = np.stack(
+            [np.bincount(group, self.weights * self.coefficients[:, k]) / weights for k in range(3)], axis=1
+        )
+        _, first = np.unique(self.residue, return_index=True)
+        return BeadModel(residues, self.frame[first], coefficients, weights, self.spread)
+
     def attach(self, likelihood: Likelihood) -> Likelihood:
         """Return a likelihood of the CA positions from one of the bead positions."""
         return likelihood if self.on_ca else BeadLikelihood(self, likelihood)

@@ -21,6 +21,9 @@ from bayesflex.trace import Trace
 
 Array = NDArray[np.float64]
 
+#: Where more than this share of the residues differ, they are not named.
+_ALL_OVER = 0.2
+
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
@@ -132,8 +135,9 @@ def describe_clusters(clusters: Sequence[Cluster], trace: Trace, cutoff: float, 
     others = []
     for cluster in clusters[1:]:
         distance = np.linalg.norm(cluster.mean - best.mean, axis=1)
-        where = in_words(distance > max(cutoff, 0.5 * float(distance.max())), trace.residues)
-        others.append(f"{_named(cluster)}, {rmsd(cluster.mean, best.mean):.1f} Å RMSD away, most in {where}")
+        apart = distance > max(cutoff, 0.5 * float(distance.max()))
+        where = "all over" if apart.mean() > _ALL_OVER else f"most in {in_words(apart, trace.residues)}"
+        others.append(f"{_named(cluster)}, {rmsd(cluster.mean, best.mean):.1f} Å RMSD away, {where}")
     written = f" The others are in {', '.join(files)}." if files else ""
     return (
         f"The chains ended in {len(clusters)} conformations, more than {cutoff:.1f} Å RMSD apart: {_named(best)}; "

@@ -12,7 +12,8 @@ when it has been built.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,24 +29,29 @@ from bayesflex.energy.dihedrals import DihedralArrays, Dihedrals, dihedral_energ
 from bayesflex.energy.excluded_volume import ExcludedVolume, RepulsionArrays, repulsion_energy
 from bayesflex.likelihood.gaussian import GaussianLikelihood, gaussian_of_overlap
 from bayesflex.likelihood.marginal import MarginalLikelihood, marginal_of_overlap
-from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, velocity
+from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, mass_at_rest, velocity
 from bayesflex.mcmc.integrators import LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.neighbours import KEEP, REBUILD, inspect
-from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_values
+from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_part, pair_values
 from bayesflex.overlap.tiles import KEEP as TILES_KEEP
 from bayesflex.overlap.tiles import NO_TILES, TileArrays, arrange
 from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
+from bayesflex.simd import MARGIN
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
 #: How an evaluation ended: with a number, with a density of zero, or waiting for a list of neighbours.
 _DONE, _ZERO, _LIST_REPULSION, _LIST_TILES = 0, 1, 2, 3
-#: How a trajectory ended besides: with a coordinate, or a density, that is not finite.
-_LOST_POSITION, _LOST_DENSITY = 4, 5
+#: That a coordinate is not finite; and how a trajectory ended besides: with a position, or a density, that is not.
+_NOWHERE, _LOST_POSITION, _LOST_DENSITY = 4, 5, 6
 
 _NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL = 0, 1, 2
+
+#: A mass for evaluations, in which nothing moves.
+_AT_REST = mass_at_rest()
 _FORMS = {type(None): _NO_LIKELIHOOD, GaussianLikelihood: _GAUSSIAN, MarginalLikelihood: _MARGINAL}
 
 #: What stands for a term that is not there.
@@ -85,8 +91,8 @@ class PosteriorArrays(NamedTuple):
 class Workspace(NamedTuple):
     """Where an evaluation keeps what it needs meanwhile."""
 
-    coords: Array  # (n, 3), Å
-    gradient: Array  # (n, 3)
+    coords: Array  # (n + simd.MARGIN, 3), Å
+    gradient: Array  # the same shape
     beads: Array  # (n_beads, 3), Å
     bead_gradient: Array  # (n_beads, 3)
     velocity: Array  # (n_dim,)
@@ -100,23 +106,43 @@ def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-u
     return marginal_of_overlap(cross, power, map_power, parameters)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
-    """Set out (n_dim,) to the gradient; return how it ended, log density, log likelihood and energy."""
-    coords, gradient = work.coords, work.gradient
-    n = coords.shape[0]
-    deform(theta, posterior.deformation, coords)
-    state = inspect(coords, posterior.repulsion_reference, posterior.repulsion_slack2)
-    if state == REBUILD:
-        return _LIST_REPULSION, 0.0, 0.0, 0.0
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _prepare(theta, posterior, work):  # type: ignore[no-untyped-def]
+    """Place all beads; return whether they can be where they are, and whether the lists hold."""
+    deform(theta, posterior.deformation, work.coords)
+    state = inspect(work.coords, posterior.repulsion_reference, posterior.repulsion_slack2)
     if state != KEEP:
-        return _ZERO, -math.inf, 0.0, math.inf
-    gradient[:] = 0.0
+        return _LIST_REPULSION if state == REBUILD else _NOWHERE
+    if posterior.likelihood != _NO_LIKELIHOOD:
+        if posterior.beads.on_ca:
+            state = arrange(work.coords, posterior.tiles)
+        else:
+            place_beads(work.coords, posterior.beads, work.beads)
+            state = arrange(work.beads, posterior.tiles)
+        if state != TILES_KEEP:
+            return _LIST_TILES if state == TILES_REBUILD else _ZERO
+    return _DONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _prior(posterior, work):  # type: ignore[no-untyped-def]
+    """Set work's gradient to that of the energy and return the energy, kcal/mol."""
+    coords, gradient = work.coords, work.gradient
+    for i in range(gradient.shape[0]):
+        gradient[i, 0] = gradient[i, 1] = gradient[i, 2] = 0.0
     energy = bond_energy(coords, gradient, posterior.bonds)
     energy += angle_energy(coords, gradient, posterior.angles)
     energy += dihedral_energy(coords, gradient, posterior.dihedrals)
     energy += repulsion_energy(coords, gradient, posterior.repulsion)
     energy += contact_energy(coords, gradient, posterior.contacts)
+    return energy
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
+    """Set out (n_dim,) to the gradient of all; return how it ended, log density, log likelihood and energy."""
+    coords, gradient = work.coords, work.gradient
+    n = posterior.deformation.start.shape[0]
     log_density = -energy / posterior.thermal_energy
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, 0.0, math.inf
@@ -135,16 +161,6 @@ def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
 
     log_likelihood = 0.0
     if posterior.likelihood != _NO_LIKELIHOOD:
-        beads = posterior.beads
-        if beads.on_ca:
-            state = arrange(coords, posterior.tiles)
-        else:
-            place_beads(coords, beads, work.beads)
-            state = arrange(work.beads, posterior.tiles)
-        if state == TILES_REBUILD:
-            return _LIST_TILES, 0.0, 0.0, 0.0
-        if state != TILES_KEEP:
-            return _ZERO, -math.inf, -math.inf, energy
         cross, power, offset = pair_values(posterior.tiles, posterior.overlap)
         if math.isnan(cross) or not power > 0.0:
             return _ZERO, -math.inf, -math.inf, energy
@@ -152,12 +168,13 @@ def _evaluate(theta, posterior, work, out):  # type: ignore[no-untyped-def]
             posterior.likelihood, cross, power, posterior.map_power, posterior.parameters
         )
         log_density += log_likelihood
-        if beads.on_ca:
+        if posterior.beads.on_ca:
             pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, gradient)
         else:
-            work.bead_gradient[:] = 0.0
+            for i in range(work.bead_gradient.shape[0]):
+                work.bead_gradient[i, 0] = work.bead_gradient[i, 1] = work.bead_gradient[i, 2] = 0.0
             pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, work.bead_gradient)
-            pull_back_beads(coords, beads, work.bead_gradient, gradient)
+            pull_back_beads(coords, posterior.beads, work.bead_gradient, gradient)
     log_density += pull_back(theta, coords, posterior.deformation, gradient, out)
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, log_likelihood, energy
@@ -177,7 +194,8 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
 def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior, mass, work):  # type: ignore[no-untyped-def]
     """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
 
-    Returns how it ended, the number of the step, and the log density, log likelihood and energy reached.
+    Returns how it ended, the number of the step, and the log density, log likelihood and energy reached. One step of no
+    length whose drift is done is an evaluation: there is one compiled function, since each costs seconds once.
     """
     log_density = log_likelihood = energy = 0.0
     drifted = step >= 0
@@ -195,15 +213,47 @@ def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior
             if not _all_finite(position):
                 return _LOST_POSITION, step, log_density, log_likelihood, energy
         drifted = False
-        state, log_density, log_likelihood, energy = _evaluate(position, posterior, work, gradient)
+        state = _prepare(position, posterior, work)
         if state in (_LIST_REPULSION, _LIST_TILES):
-            return state, step, log_density, log_likelihood, energy
+            return state, step, 0.0, 0.0, 0.0
+        if state == _NOWHERE:
+            return _LOST_DENSITY, step, -math.inf, 0.0, math.inf
+        energy = _prior(posterior, work)
+        if state != _DONE:
+            return _LOST_DENSITY, step, -math.inf, -math.inf, energy
+        if posterior.likelihood != _NO_LIKELIHOOD and math.isfinite(energy):
+            for part in range(posterior.overlap.powers.shape[0]):
+                pair_part(posterior.tiles, posterior.overlap, part)
+        state, log_density, log_likelihood, energy = _finish(position, energy, posterior, work, gradient)
         if state != _DONE or not _all_finite(gradient):
-            return _LOST_DENSITY, step, log_density, log_likelihood, energy
+            return _LOST_DENSITY, step, -math.inf, log_likelihood, energy
         step += 1
     for k in range(position.shape[0]):
         momentum[k] += 0.5 * step_size * gradient[k]
     return _DONE, step, log_density, log_likelihood, energy
+
+
+# The same parts as functions of their own, for several threads.
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _prepared(theta, posterior, work):  # type: ignore[no-untyped-def]
+    return _prepare(theta, posterior, work)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _energy(posterior, work):  # type: ignore[no-untyped-def]
+    return _prior(posterior, work)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _likelihood_part(posterior, part):  # type: ignore[no-untyped-def]
+    pair_part(posterior.tiles, posterior.overlap, part)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finished(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
+    return _finish(theta, energy, posterior, work, out)
 
 
 class CompiledPosterior:
@@ -223,6 +273,7 @@ class CompiledPosterior:
         thermal_energy: float,
         centre: Array,
         centre_sd: float,
+        team: Team | None = None,
     ) -> None:
         shape = deformation.start.shape
         repulsion = terms.get(ExcludedVolume) or _NoRepulsion(len(deformation.start))
@@ -252,24 +303,57 @@ class CompiledPosterior:
         )
         n_beads = 0 if beads.on_ca else len(beads.residue)
         n_dim = deformation.n_dim
+        rows = (shape[0] + MARGIN, 3)
+        self._n = shape[0]
         self._work = Workspace(
-            np.zeros(shape), np.zeros(shape), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
+            np.zeros(rows), np.zeros(rows), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
         )
+        self._n_parts = 0 if overlap is None else overlap.n_parts
+        self._team = team if self._n_parts > 1 else None
         self._mass: Mass | None = None
         self._mass_arrays: MassArrays | None = None
 
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,)."""
-        gradient = np.zeros_like(position)
         position = np.ascontiguousarray(position, dtype=np.float64)
+        gradient = np.zeros_like(position)
         while True:
-            state, log_density, log_likelihood, energy = _evaluate(position, self._current(), self._work, gradient)
+            if self._team is not None:
+                result = self._evaluate_together(position, gradient, self._team)
+            else:
+                result = self._advance(position, self._work.velocity, gradient, 0.0, 1, 0, _AT_REST)
+            state, _, log_density, log_likelihood, energy = result
             if state not in (_LIST_REPULSION, _LIST_TILES):
                 break
             self._build(state)
         if state != _DONE:
             gradient[:] = 0.0
         return Evaluation(log_density, gradient, self._details(log_likelihood, energy))
+
+    def _advance(
+        self,
+        position: Array,
+        momentum: Array,
+        gradient: Array,
+        step_size: float,
+        n_steps: int,
+        step: int,
+        mass: MassArrays,
+    ) -> tuple[int, int, float, float, float]:
+        return _integrate(position, momentum, gradient, step_size, n_steps, step, self._current(), mass, self._work)
+
+    def _evaluate_together(self, position: Array, out: Array, team: Team) -> tuple[int, int, float, float, float]:
+        """Evaluate with the sums shared among several threads; the numbers are the same to the bit."""
+        posterior, work = self._current(), self._work
+        state = _prepared(position, posterior, work)
+        if state != _DONE:
+            return self._advance(position, work.velocity, out, 0.0, 1, 0, _AT_REST)
+        energy: list[float] = []
+        tasks: list[Callable[[], object]] = [lambda: energy.append(_energy(posterior, work))]
+        tasks += [partial(_likelihood_part, posterior, part) for part in range(self._n_parts)]
+        team.run(tasks)
+        state, *rest = _finished(position, energy[0], posterior, work, out)
+        return state, 0, *rest
 
     def integrate(
         self,
@@ -280,7 +364,12 @@ class CompiledPosterior:
         n_steps: int,
         mass: Mass,
     ) -> LeapfrogResult | None:
-        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`, or return None where the mass is not known."""
+        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`.
+
+        None where the mass is not known, or where several threads share each step.
+        """
+        if self._team is not None:
+            return None
         if mass is not self._mass:
             self._mass, self._mass_arrays = mass, compiled_mass(mass)
         if self._mass_arrays is None:
@@ -288,8 +377,8 @@ class CompiledPosterior:
         position, momentum, gradient = position.copy(), momentum.copy(), evaluation.gradient.copy()
         step = -1
         while True:
-            state, step, log_density, log_likelihood, energy = _integrate(
-                position, momentum, gradient, step_size, n_steps, step, self._current(), self._mass_arrays, self._work
+            state, step, log_density, log_likelihood, energy = self._advance(
+                position, momentum, gradient, step_size, n_steps, step, self._mass_arrays
             )
             if state not in (_LIST_REPULSION, _LIST_TILES):
                 break
@@ -303,14 +392,14 @@ class CompiledPosterior:
         return LeapfrogResult(position, momentum, Evaluation(log_density, gradient, details), n_steps, False)
 
     def _details(self, log_likelihood: float, energy: float) -> PosteriorDetails:
-        return PosteriorDetails(self._work.coords.copy(), log_likelihood, energy)
+        return PosteriorDetails(self._work.coords[: self._n].copy(), log_likelihood, energy)
 
     def _build(self, state: int) -> None:
         if state == _LIST_TILES:
             if self._overlap is not None:
                 self._overlap.tiles.build()
         else:
-            self._repulsion.update(self._work.coords)
+            self._repulsion.update(self._work.coords[: self._n])
 
     def _current(self) -> PosteriorArrays:
         """Return the arrays with the lists as they are now: others who share them may have had them built anew."""
@@ -349,6 +438,7 @@ def compiled_posterior(
     thermal_energy: float,
     centre: Array,
     centre_sd: float,
+    team: Team | None = None,
 ) -> CompiledPosterior | None:
     """Return a posterior in compiled form, or None where a part of it is not one that the compiled code knows.
 
@@ -375,4 +465,4 @@ def compiled_posterior(
         overlap = likelihood.overlap
         if overlap.n_beads != (n_beads if beads.on_ca else len(beads.residue)):
             return None
-    return CompiledPosterior(likelihood, overlap, beads, by_kind, deformation, thermal_energy, centre, centre_sd)
+    return CompiledPosterior(likelihood, overlap, beads, by_kind, deformation, thermal_energy, centre, centre_sd, team)

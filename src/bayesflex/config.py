@@ -27,6 +27,12 @@ FIRST_MODE = 7
 #: Tables of a saved configuration that describe a run and set nothing.
 _RECORDS = ("input", "provenance")
 
+#: What is expected where a text stands for a list of numbers.
+_LISTS = {
+    "stages": "resolutions in Å with commas between them (20,12,8)",
+    "temperatures": "how many temperatures (8), or which, with commas between them (1,1.5,2,3)",
+}
+
 #: More modes than anyone wants, so that a slip of the finger does not fill the memory.
 _MOST_MODES = 10_000
 
@@ -165,6 +171,13 @@ class FitConfig:
             "Acceptance that the step size is adapted to.", "sampler", minimum=0.0, maximum=1.0, open_interval=True
         ),
     )
+    temperatures: tuple[float, ...] = field(
+        default=(),
+        metadata=positive(
+            "Replica exchange: how many temperatures of the likelihood (8), or which (1,1.5,2,3); by default none.",
+            "sampler",
+        ),
+    )
 
     # Warm-up
     anneal: bool = field(default=True, metadata=about("Warm up through blurred maps, coarse to fine.", "warm-up"))
@@ -195,12 +208,22 @@ class FitConfig:
         default=30.0, metadata=positive("The map is cropped to this distance around the model, Å.", "map")
     )
 
+    # Output
+    uncertainty_as_b_factors: bool = field(
+        default=False,
+        metadata=about(
+            "Write the uncertainty of each residue as the B-factors of fitted.cif and fitted.pdb.",
+            "output",
+        ),
+    )
+
     def __post_init__(self) -> None:
         for item in fields(self):
             # A whole number is a fine value for a length, and a list for a tuple: stored in one form each.
             object.__setattr__(self, item.name, checked(item, getattr(self, item.name)))
         _check_modes(self.modes)
         _check_stages(self.stages, self.resolution)
+        _check_temperatures(self.temperatures)
         _check_observations(self.observations)
         if self.origin is not None:
             _check_origin(self.origin)
@@ -341,11 +364,13 @@ def _converted(item: Field[Any], value: object) -> object:
         return parse_modes(value) if isinstance(value, str) else value
     if item.name == "observations" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if item.name == "stages" and isinstance(value, str):
+    if item.name in _LISTS and isinstance(value, str):
         try:
             return tuple(float(part) for part in value.split(",") if part.strip())
         except ValueError:
-            raise wrong("stages", "resolutions in Å with commas between them (20,12,8)", value) from None
+            raise wrong(item.name, _LISTS[item.name], value) from None
+    if item.name == "temperatures" and isinstance(value, int) and not isinstance(value, bool):
+        return (float(value),)
     return value
 
 
@@ -378,6 +403,15 @@ def _check_observations(observations: str) -> None:
         number = math.nan
     if not (math.isfinite(number) and number >= 1.0):
         raise wrong("observations", "resolution, voxels, or a number of at least 1", observations)
+
+
+def _check_temperatures(temperatures: tuple[float, ...]) -> None:
+    if len(temperatures) == 1 and not temperatures[0].is_integer():
+        raise wrong("temperatures", "a whole number of temperatures, or several of them from 1 on", temperatures)
+    if len(temperatures) > 1 and (
+        temperatures[0] != 1.0 or any(later <= earlier for earlier, later in pairwise(temperatures))
+    ):
+        raise wrong("temperatures", "temperatures that rise from 1 on (1,1.5,2,3), or how many", temperatures)
 
 
 def _check_origin(origin: str) -> None:

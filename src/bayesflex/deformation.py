@@ -70,31 +70,35 @@ class DeformationArrays(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
-    """Set coords (n, 3) to r(theta)."""
+    """Set the first n rows of coords to r(theta)."""
     start, modes, centre = deformation.start, deformation.modes, deformation.centre
-    flat = coords.reshape(-1)
-    flat[:] = start.reshape(-1)
-    n_modes, size = modes.shape[0], flat.shape[0]
-    for m in range(n_modes):
-        amplitude, mode = theta[m], modes[m]
-        for k in range(size):
-            flat[k] += amplitude * mode[k]
+    flat, flat_start = coords.reshape(-1), start.reshape(-1)
+    n_modes, size = modes.shape[0], start.size
     end = n_modes
     if deformation.displaced:
-        flat += theta[n_modes : n_modes + size]
+        for k in range(size):
+            flat[k] = flat_start[k] + theta[n_modes + k]
         end += size
+    else:
+        for k in range(size):
+            flat[k] = flat_start[k]
+    for m in range(n_modes):
+        for k in range(size):
+            flat[k] += theta[m] * modes[m, k]
     if deformation.rigid:
-        turn = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
-        for n in range(coords.shape[0]):
-            x, y, z = coords[n, 0] - centre[0], coords[n, 1] - centre[1], coords[n, 2] - centre[2]
-            for k in range(3):
-                moved = turn[3 * k] * x + turn[3 * k + 1] * y + turn[3 * k + 2] * z
-                coords[n, k] = moved + centre[k] + theta[end + 3 + k]
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
+        cx, cy, cz = centre[0], centre[1], centre[2]
+        sx, sy, sz = cx + theta[end + 3], cy + theta[end + 4], cz + theta[end + 5]
+        for n in range(start.shape[0]):
+            x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
+            coords[n, 0] = xx * x + xy * y + xz * z + sx
+            coords[n, 1] = yx * x + yy * y + yz * z + sy
+            coords[n, 2] = zx * x + zy * y + zz * z + sz
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def _dot(a, b):  # type: ignore[no-untyped-def]
-    """Return the sum of the products of two vectors, in an order of its own that is always the same."""
+    """Return the sum of the products of a vector and the beginning of another, always in the same order."""
     value = 0.0
     for k in range(a.shape[0]):
         value += a[k] * b[k]
@@ -105,24 +109,25 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-untyped-def]
     """Set out (n_dim,) to the gradient by theta of a function of r plus log p(theta), and return log p(theta).
 
-    gradient (n, 3), that of the function at coords = r(theta), is turned by Rᵀ in place.
+    The first n rows of gradient, that of the function at coords = r(theta), are turned by Rᵀ in place.
     """
     modes, centre = deformation.modes, deformation.centre
-    n_modes, size = modes.shape[0], gradient.size
+    n_beads, n_modes, size = deformation.start.shape[0], modes.shape[0], deformation.start.size
     end = n_modes + (size if deformation.displaced else 0)
     log_density = 0.0
     if deformation.rigid:
         wx, wy, wz = theta[end], theta[end + 1], theta[end + 2]
         cx, cy, cz = centre[0] + theta[end + 3], centre[1] + theta[end + 4], centre[2] + theta[end + 5]
-        turn = rotation_matrix(wx, wy, wz)
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(wx, wy, wz)
         tx = ty = tz = sx = sy = sz = 0.0
-        for n in range(coords.shape[0]):
+        for n in range(n_beads):
             x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
             gx, gy, gz = gradient[n, 0], gradient[n, 1], gradient[n, 2]
             tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
             sx, sy, sz = sx + gx, sy + gy, sz + gz
-            for k in range(3):
-                gradient[n, k] = turn[k] * gx + turn[3 + k] * gy + turn[6 + k] * gz
+            gradient[n, 0] = xx * gx + yx * gy + zx * gz
+            gradient[n, 1] = xy * gx + yy * gy + zy * gz
+            gradient[n, 2] = xz * gx + yz * gy + zz * gz
         out[end + 3], out[end + 4], out[end + 5] = sx, sy, sz
         for k in range(3):
             shift = theta[end + 3 + k]
@@ -142,7 +147,8 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
     for m in range(n_modes):
         out[m] = _dot(modes[m], flat)
     if deformation.displaced:
-        out[n_modes : n_modes + size] = flat
+        for k in range(size):
+            out[n_modes + k] = flat[k]
     return log_density
 
 

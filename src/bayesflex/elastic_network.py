@@ -66,13 +66,24 @@ def _springs(
     rows = NeighbourList(cutoff, skin=0.0).update(coords)
     if rows is None:
         raise InputError("elastic network: a coordinate is not finite; expected positions in Å")
-    key = np.repeat(np.arange(n), np.diff(rows[0])) * n + rows[1]
-    pairs = np.zeros((0, 2), np.int64) if links is None else np.sort(np.asarray(links, np.int64), axis=1)
-    if pairs.size and not (pairs.min() >= 0 and pairs.max() < n):
+    first, second = np.repeat(np.arange(n), np.diff(rows[0])), rows[1].astype(np.int64)
+    stiffness = np.ones(len(first))
+    if links is None or len(links) == 0:
+        return first, second, stiffness
+    pairs = np.sort(np.asarray(links, np.int64), axis=1)
+    if not (pairs.min() >= 0 and pairs.max() < n):
         raise InputError(f"elastic network: links name beads {pairs.min()} to {pairs.max()} where there are {n}")
-    link_key = pairs[:, 0] * n + pairs[:, 1]
-    key = np.union1d(key, link_key)
-    return key // n, key % n, np.where(np.isin(key, link_key), link_stiffness, 1.0)
+    # Rows are sorted: the springs that are links have a place there, and the other links one between two springs.
+    key, link_key = first * n + second, np.unique(pairs[:, 0] * n + pairs[:, 1])
+    place = np.searchsorted(key, link_key)
+    near = key[np.minimum(place, len(key) - 1)] == link_key if len(key) else np.zeros(len(link_key), dtype=bool)
+    stiffness[place[near]] = link_stiffness
+    far, between = link_key[~near], place[~near]
+    return (
+        np.insert(first, between, far // n),
+        np.insert(second, between, far % n),
+        np.insert(stiffness, between, link_stiffness),
+    )
 
 
 def network_hessian(

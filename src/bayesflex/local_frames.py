@@ -6,6 +6,8 @@ shape of a model varies, whatever moves as one.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -46,7 +48,7 @@ class LocalFrames:
         self._neighbour = neighbour.astype(np.int64)
         self._weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
-    def positions(self, draws: NDArray[np.floating]) -> Array:
+    def positions(self, draws: NDArray[np.floating[Any]]) -> Array:
         """Return each CA's position after its surroundings are superposed on those of the reference.
 
         Parameters

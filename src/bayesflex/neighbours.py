@@ -33,7 +33,7 @@ KEEP, REBUILD, NOT_FINITE = 0, 1, 2
 def inspect(coords, reference, limit2):  # type: ignore[no-untyped-def]
     """Say whether the list built at ``reference`` still holds, and whether all coordinates are finite."""
     worst = 0.0
-    for i in range(coords.shape[0]):
+    for i in range(reference.shape[0]):
         x, y, z = coords[i, 0], coords[i, 1], coords[i, 2]
         # Written so that NaN fails the comparison.
         if not (abs(x) < COORDINATE_LIMIT and abs(y) < COORDINATE_LIMIT and abs(z) < COORDINATE_LIMIT):
@@ -185,7 +185,7 @@ class NeighbourList:
         self._exclusions = np.zeros((0, 2), np.int64) if exclusions is None else np.asarray(exclusions, np.int64)
         self._lower_index = np.empty(0, np.int32)
         self._index_buffer = np.empty(0, np.int32)
-        self._allocate(0)
+        self.allocate(0)
 
     def clone(self) -> NeighbourList:
         """Return a list with the same settings and workspaces of its own."""
@@ -212,7 +212,7 @@ class NeighbourList:
             ``COORDINATE_LIMIT``: no index exists, and the caller's energy is infinite.
         """
         if len(coords) != len(self.reference):
-            self._allocate(len(coords))
+            self.allocate(len(coords))
         state = inspect(coords, self.reference, self.slack2)
         if state == NOT_FINITE:
             return None
@@ -220,7 +220,8 @@ class NeighbourList:
             self.build(coords)
         return self._start, self._index
 
-    def _allocate(self, n: int) -> None:
+    def allocate(self, n: int) -> None:
+        """Make room for n beads; the next update builds the list."""
         excluded = self._exclusions
         if excluded.size and n and not (excluded.min() >= 0 and excluded.max() < n):
             raise InputError(f"neighbour list: exclusions name beads up to {excluded.max()} where there are {n}")

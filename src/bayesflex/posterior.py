@@ -19,8 +19,16 @@ from bayesflex.deformation import Deformation
 from bayesflex.mcmc.integrators import LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
+
+
+class GradientCount:
+    """How often a likelihood was evaluated with its gradient; shared by all posteriors of one chain."""
+
+    def __init__(self, n: int = 0) -> None:
+        self.n = n
 
 
 class Posterior:
@@ -39,6 +47,11 @@ class Posterior:
     centre, centre_sd
         The centroid of the coordinates is N(centre, centre_sd²) per direction, Å: U does not change when
         everything moves as one, and a weak hold makes the prior a distribution.
+    count
+        Counts the evaluations of the likelihood; None for one of its own.
+    team
+        Threads that share the work of an evaluation, for large models where cores are left; None for one thread. The
+        numbers are the same to the bit.
     """
 
     def __init__(
@@ -49,7 +62,11 @@ class Posterior:
         thermal_energy: float,
         centre: Array,
         centre_sd: float,
+        count: GradientCount | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team = team
+        self.count = GradientCount() if count is None else count
         self.likelihood = likelihood
         self.terms = tuple(terms)
         self.deformation = deformation
@@ -59,8 +76,17 @@ class Posterior:
 
     @cached_property
     def _compiled(self) -> CompiledPosterior | None:
+        return self._compiled_over(self.deformation)
+
+    @cached_property
+    def _compiled_free(self) -> CompiledPosterior | None:
+        """The same over the coordinates themselves."""
+        nowhere = np.zeros_like(self.deformation.start)
+        return self._compiled_over(Deformation("local", nowhere, np.zeros((0, *nowhere.shape))))
+
+    def _compiled_over(self, deformation: Deformation) -> CompiledPosterior | None:
         return compiled_posterior(
-            self.likelihood, self.terms, self.deformation, self.thermal_energy, self.centre, self.centre_sd
+            self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd, self.team
         )
 
     def clone(self) -> Posterior:
@@ -72,11 +98,21 @@ class Posterior:
             self.thermal_energy,
             self.centre,
             self.centre_sd,
+            self.count,
         )
 
     def with_deformation(self, deformation: Deformation) -> Posterior:
         """Return the posterior of the same coordinates in other unknowns; its workspaces are shared."""
-        return Posterior(self.likelihood, self.terms, deformation, self.thermal_energy, self.centre, self.centre_sd)
+        return Posterior(
+            self.likelihood,
+            self.terms,
+            deformation,
+            self.thermal_energy,
+            self.centre,
+            self.centre_sd,
+            self.count,
+            self.team,
+        )
 
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,).
@@ -85,6 +121,7 @@ class Posterior:
         :class:`PosteriorDetails`.
         """
         if self._compiled is not None:
+            self.count.n += self.likelihood is not None
             return self._compiled(position)
         # A trajectory that diverges may overflow on its way; the result says so.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -104,13 +141,20 @@ class Posterior:
         """
         if self._compiled is None:
             return None
-        return self._compiled.integrate(position, momentum, evaluation, step_size, n_steps, mass)
+        result = self._compiled.integrate(position, momentum, evaluation, step_size, n_steps, mass)
+        if result is not None and self.likelihood is not None:
+            self.count.n += result.n_gradients
+        return result
 
     def of_coordinates(self, coords: Array) -> tuple[float, Array]:
         """Return log P(r) and its gradient, (n, 3) in nats/Å, without the deformation's part.
 
         Where a coordinate is not finite or the density is zero: -inf and zeros.
         """
+        if self._compiled_free is not None:
+            self.count.n += self.likelihood is not None
+            evaluation = self._compiled_free(coords.ravel())
+            return evaluation.log_density, evaluation.gradient.reshape(coords.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             log_density, gradient, _ = self._of_coordinates(np.ascontiguousarray(coords, dtype=np.float64))
         return log_density, gradient
@@ -130,6 +174,7 @@ class Posterior:
         log_likelihood = 0.0
         # An infinite energy settles it: the likelihood is not asked.
         if self.likelihood is not None and math.isfinite(log_density):
+            self.count.n += 1
             log_likelihood, likelihood_gradient = self.likelihood.log_likelihood_and_gradient(coords)
             log_density += log_likelihood
             gradient += likelihood_gradient

@@ -99,6 +99,7 @@ class KernelInfo(NamedTuple):
     step_size: float
     n_gradients: int
     energy: float = math.nan  # H at the start of the trajectory, nats; NaN for a kernel without momenta
+    exchanges: tuple[float, ...] = ()  # probability with which each pair of neighbours in a ladder exchanged
 
 
 class Kernel(Protocol):

@@ -11,6 +11,7 @@ is passed through eight voxels of a row at a time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
-from bayesflex.simd import WIDTH, exponential, load, select, splat, store, totals
+from bayesflex.simd import WIDTH, exponential, lane, load, select, splat, store, totals
 
 Array = NDArray[np.float64]
 
@@ -35,13 +36,13 @@ class Windows(NamedTuple):
     """Windows of beads: voxels and, there, Gaussians. Axes in the order (x, y, z), lengths in voxels."""
 
     first: NDArray[np.int64]  # first voxel that is read, (n, 3)
-    count: NDArray[np.int64]  # voxels within the cut, (n, 3); all 0 where a bead does not reach the grid
+    extent: NDArray[np.int64]  # voxels within the cut, (n, 3); all 0 where a bead does not reach the grid
     start: Array  # from the bead to the first voxel, (n, 3)
     inside: Array  # before and after the numbers of the voxels that are within the cut, (n, 3, 2)
     factors: Array  # Gaussian along each axis, zero beyond the cut, (n, 3, width); that along z has the weight
 
 
-def make_windows(n: int, cut: Array, shape: tuple[int, int, int]) -> Windows:
+def make_windows(n: int, cut: Array, shape: Sequence[int] | NDArray[np.int64]) -> Windows:
     """Return room for n windows.
 
     Parameters
@@ -81,8 +82,8 @@ def _floor(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_windows(positions, weights, begin, end, sigma, cut, shape, room, windows):  # type: ignore[no-untyped-def]
-    """Set windows to those of the beads ``begin`` to ``end``.
+def fill_windows(positions, weights, sigma, cut, shape, room, windows):  # type: ignore[no-untyped-def]
+    """Set the windows of beads.
 
     Parameters
     ----------
@@ -90,38 +91,42 @@ def fill_windows(positions, weights, begin, end, sigma, cut, shape, room, window
         In voxels from voxel (0, 0, 0), order (x, y, z), (n_beads, 3).
     weights
         What beads sum up to over all voxels, (n_beads,): their weights over the volume of a voxel.
-    begin, end
-        Which beads.
     sigma, cut
         Width of a bead and half width of a window along each axis, in voxels, (3,).
     shape, room
         Number of voxels (nz, ny, nx), and of those of a row in memory.
     windows
-        At least ``end - begin`` of them.
+        At least as many.
     """
-    first, count, start, inside, factors = windows.first, windows.count, windows.start, windows.inside, windows.factors
+    first, extent, start, inside, factors = (
+        windows.first,
+        windows.extent,
+        windows.start,
+        windows.inside,
+        windows.factors,
+    )
     width = factors.shape[2]
-    for n in range(end - begin):
+    for n in range(positions.shape[0]):
         for axis in range(3):
-            at = positions[begin + n, axis]
+            at = positions[n, axis]
             low = max(-_floor(cut[axis] - at), 0)
             size = max(min(_floor(at + cut[axis]), shape[2 - axis] - 1) - low + 1, 0)
             corner = low
             if axis == 0:
                 # So early that the last vector ends within the row.
                 corner = min(low, room - (size + WIDTH - 1) // WIDTH * WIDTH)
-            first[n, axis], count[n, axis], start[n, axis] = corner, size, corner - at
+            first[n, axis], extent[n, axis], start[n, axis] = corner, size, corner - at
             inside[n, axis, 0], inside[n, axis, 1] = low - corner - 0.5, low - corner + size - 0.5
-        if min(count[n, 0], count[n, 1], count[n, 2]) == 0:
-            count[n, :] = 0
+        if min(extent[n, 0], extent[n, 1], extent[n, 2]) == 0:
+            extent[n, :] = 0
     # The exponentials apart from the rest: none of them waits for another.
     lanes = load(_LANES, 0)
     norm = (2.0 * math.pi) ** -1.5 / (sigma[0] * sigma[1] * sigma[2])
     for axis in range(3):
         curvature = splat(-0.5 / (sigma[axis] * sigma[axis]))
-        for n in range(end - begin):
-            height = norm * weights[begin + n] if axis == 2 else 1.0
-            for k in range(0, count[n, axis], WIDTH):
+        for n in range(positions.shape[0]):
+            height = norm * weights[n] if axis == 2 else 1.0
+            for k in range(0, extent[n, axis], WIDTH):
                 number = lanes + splat(float(k))
                 distance = splat(start[n, axis]) + number
                 value = splat(height) * exponential(curvature * distance * distance)
@@ -132,12 +137,12 @@ def fill_windows(positions, weights, begin, end, sigma, cut, shape, room, window
 @njit(cache=True, nogil=True, error_model="numpy")
 def add_windows(windows, n_beads, density):  # type: ignore[no-untyped-def]
     """Add the first beads to density (planes, rows, voxels)."""
-    first, count, factors = windows.first, windows.count, windows.factors
+    first, extent, factors = windows.first, windows.extent, windows.factors
     row = density.shape[2]
     plane = density.shape[1] * row
     width = factors.shape[2]
     for n in range(n_beads):
-        mx, my, mz = count[n, 0], count[n, 1], count[n, 2]
+        mx, my, mz = extent[n, 0], extent[n, 1], extent[n, 2]
         along_y, along_z = factors[n, 1], factors[n, 2]
         corner = first[n, 2] * plane + first[n, 1] * row + first[n, 0]
         for k in range(0, mx, WIDTH):
@@ -153,16 +158,34 @@ def add_windows(windows, n_beads, density):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def fill_slopes(windows, n, slopes):  # type: ignore[no-untyped-def]
     """Set slopes (3, width) to the Gaussians of a window times the distances, in voxels, from the bead."""
-    factors, width = windows.factors, windows.factors.shape[2]
+    extent, start, factors, width = windows.extent, windows.start, windows.factors, windows.factors.shape[2]
     lanes = load(_LANES, 0)
     for axis in range(3):
-        for k in range(0, windows.count[n, axis], WIDTH):
-            distance = splat(windows.start[n, axis] + k) + lanes
+        for k in range(0, extent[n, axis], WIDTH):
+            distance = splat(start[n, axis] + k) + lanes
             store(slopes, axis * width + k, distance * load(factors, (3 * n + axis) * width + k))
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _window_masses(windows, n, slopes):  # type: ignore[no-untyped-def]
+    """Return the sums over a window of the bead, and of it times the distance along x, y and z."""
+    extent, factors, width = windows.extent, windows.factors, windows.factors.shape[2]
+    zero = splat(0.0)
+    fx = fy = fz = sx = sy = sz = zero
+    at = 3 * n * width
+    for k in range(0, extent[n, 0], WIDTH):
+        fx, sx = fx + load(factors, at + k), sx + load(slopes, k)
+    for k in range(0, extent[n, 1], WIDTH):
+        fy, sy = fy + load(factors, at + width + k), sy + load(slopes, width + k)
+    for k in range(0, extent[n, 2], WIDTH):
+        fz, sz = fz + load(factors, at + 2 * width + k), sz + load(slopes, 2 * width + k)
+    sums = totals((fx, fy, fz, sx, sy, sz, zero, zero))
+    x, y, z = lane(sums, 0), lane(sums, 1), lane(sums, 2)
+    return x * y * z, lane(sums, 3) * y * z, x * lane(sums, 4) * z, x * y * lane(sums, 5)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def sum_windows(windows, n_beads, one, other, left_out, slopes, out):  # type: ignore[no-untyped-def]
+def sum_windows(windows, n_beads, one, other, left_out, slopes, sums, masses):  # type: ignore[no-untyped-def]
     """Sum two fields over each window, weighted by the bead and by the bead times the distance along x, y and z.
 
     Parameters
@@ -175,10 +198,12 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, out):  # type: i
         True for beads whose sums are not wanted, (n_beads,).
     slopes
         Workspace, (3, width).
-    out
+    sums
         The four sums of one field, then those of the other, (n, 8); distances are in voxels.
+    masses
+        The four sums of a field that is 1 on the grid, (n, 8); the rest is left alone.
     """
-    first, count, factors = windows.first, windows.count, windows.factors
+    first, extent, factors = windows.first, windows.extent, windows.factors
     row = one.shape[2]
     plane = one.shape[1] * row
     width = factors.shape[2]
@@ -187,7 +212,8 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, out):  # type: i
         if left_out[n]:
             continue
         fill_slopes(windows, n, slopes)
-        mx, my, mz = count[n, 0], count[n, 1], count[n, 2]
+        masses[n, 0], masses[n, 1], masses[n, 2], masses[n, 3] = _window_masses(windows, n, slopes)
+        mx, my, mz = extent[n, 0], extent[n, 1], extent[n, 2]
         along_y, along_z, slope_y, slope_z = factors[n, 1], factors[n, 2], slopes[1], slopes[2]
         corner = first[n, 2] * plane + first[n, 1] * row + first[n, 0]
         a0 = ax = ay = az = b0 = bx = by = bz = zero
@@ -218,7 +244,7 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, out):  # type: i
             factor, slope = load(factors, 3 * n * width + k), load(slopes, k)
             a0, ax, ay, az = a0 + factor * p0, ax + slope * p0, ay + factor * py, az + factor * pz
             b0, bx, by, bz = b0 + factor * q0, bx + slope * q0, by + factor * qy, bz + factor * qz
-        store(out, n * WIDTH, totals((a0, ax, ay, az, b0, bx, by, bz)))
+        store(sums, n * WIDTH, totals((a0, ax, ay, az, b0, bx, by, bz)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -227,7 +253,7 @@ def _render_kernel(positions, weights, sigma, cut, shape, windows, density):  # 
     n_beads, block = positions.shape[0], windows.first.shape[0]
     for begin in range(0, n_beads, block):
         end = min(begin + block, n_beads)
-        fill_windows(positions, weights, begin, end, sigma, cut, shape, density.shape[2], windows)
+        fill_windows(positions[begin:end], weights[begin:end], sigma, cut, shape, density.shape[2], windows)
         add_windows(windows, end - begin, density)
 
 
@@ -235,12 +261,12 @@ def _render_kernel(positions, weights, sigma, cut, shape, windows, density):  # 
 def _render_gradient_kernel(positions, weights, sigma, cut, shape, windows, field, gradient):  # type: ignore[no-untyped-def]
     """Set gradient (n, 3) to sum_v field(v) g(v - r_n) (v - r_n), in voxels."""
     n_beads, block, width = positions.shape[0], windows.first.shape[0], windows.factors.shape[2]
-    left_out, slopes, sums = np.zeros(block, np.bool_), np.zeros((3, width)), np.zeros((block, WIDTH))
+    left_out, slopes, sums = np.zeros(block, np.bool_), np.zeros((3, width)), np.zeros((2, block, WIDTH))
     for begin in range(0, n_beads, block):
         end = min(begin + block, n_beads)
-        fill_windows(positions, weights, begin, end, sigma, cut, shape, field.shape[2], windows)
-        sum_windows(windows, end - begin, field, field, left_out, slopes, sums)
-        gradient[begin:end] = sums[: end - begin, 1:4]
+        fill_windows(positions[begin:end], weights[begin:end], sigma, cut, shape, field.shape[2], windows)
+        sum_windows(windows, end - begin, field, field, left_out, slopes, sums[0], sums[1])
+        gradient[begin:end] = sums[0, : end - begin, 1:4]
 
 
 class _Voxels(NamedTuple):
@@ -276,7 +302,7 @@ def _in_voxels(
         raise InputError(f"rendering: sigma is {sigma} Å; expected a positive length")
     voxel = np.asarray(voxel_size, dtype=np.float64)
     cut = window * sigma / voxel
-    windows = make_windows(min(_BLOCK, len(weights)), cut, shape)
+    windows = make_windows(_BLOCK, cut, shape)
     row = shortest_row(cut[0], shape[2])
     return _Voxels(relative / voxel, weights / np.prod(voxel), sigma / voxel, cut, windows, row)
 

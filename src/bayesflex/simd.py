@@ -109,19 +109,6 @@ def splat(typingctx, value):
 
 
 @intrinsic
-def vector_of(typingctx, values):
-    """Return the vector of a tuple of eight numbers."""
-
-    def code(context, builder, sig, args):
-        vector = _UNDEFINED
-        for lane in range(WIDTH):
-            vector = builder.insert_element(vector, builder.extract_value(args[0], lane), ir.Constant(_INT32, lane))
-        return vector
-
-    return float64x8(types.UniTuple(types.float64, WIDTH)), code
-
-
-@intrinsic
 def load(typingctx, array, index):
     """Return eight successive elements, of 64 or 32 bits, of an array in C order, from ``index`` of its flat form."""
     size = array.dtype.bitwidth
@@ -326,7 +313,7 @@ def _arc_coefficients():
 _ARC = _arc_coefficients()
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def arc(y, x):
     """Return the angle of the points (x, y), from -π to π; 0 at the origin. Within 2 units of rounding."""
     zero, one = splat(0.0), splat(1.0)
@@ -366,33 +353,24 @@ def exponential(x):
     return _times_power_of_two(series, shifted)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def points_or_last(points, index):
-    """Return x, y and z of eight successive rows of an (n, 3) array; beyond the end, the last one again."""
-    n = points.shape[0]
-    if index + WIDTH <= n:
-        return load_points(points, index)
-    a, b, c, d = min(index, n - 1), min(index + 1, n - 1), min(index + 2, n - 1), min(index + 3, n - 1)
-    e, f, g, h = min(index + 4, n - 1), min(index + 5, n - 1), min(index + 6, n - 1), min(index + 7, n - 1)
-    p = points
-    x = vector_of((p[a, 0], p[b, 0], p[c, 0], p[d, 0], p[e, 0], p[f, 0], p[g, 0], p[h, 0]))
-    y = vector_of((p[a, 1], p[b, 1], p[c, 1], p[d, 1], p[e, 1], p[f, 1], p[g, 1], p[h, 1]))
-    z = vector_of((p[a, 2], p[b, 2], p[c, 2], p[d, 2], p[e, 2], p[f, 2], p[g, 2], p[h, 2]))
-    return x, y, z
+#: Rows that an array of points needs beyond its points, so that a kernel may read and write eight rows at any of them
+#: and at the three after it.
+MARGIN = 2 * WIDTH
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def with_margin(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points (n, 3) followed by ``MARGIN`` rows that repeat the last one."""
+    out = np.empty((len(points) + MARGIN, 3))
+    out[: len(points)] = points
+    out[len(points) :] = points[-1] if len(points) else 0.0
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def add_to_points(points, index, x, y, z):
-    """Add to eight successive rows of an (n, 3) array; beyond its end nothing is done."""
-    n = points.shape[0]
-    if index + WIDTH <= n:
-        px, py, pz = load_points(points, index)
-        store_points(points, index, px + x, py + y, pz + z)
-    else:
-        for k in range(max(n - index, 0)):
-            points[index + k, 0] += lane(x, k)
-            points[index + k, 1] += lane(y, k)
-            points[index + k, 2] += lane(z, k)
+    """Add to eight successive rows of an array of points."""
+    px, py, pz = load_points(points, index)
+    store_points(points, index, px + x, py + y, pz + z)
 
 
 def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -97,7 +97,7 @@ def steer(
     radius = longest
     for _ in range(max_steps):
         flat = directions_at(coords).reshape(-1, coords.size)
-        step = _newton_step(posterior, coords, flat, flat @ gradient.ravel())
+        step = _newton_step(posterior, coords, gradient, flat)
         gain = 0.0
         while radius >= _SHORTEST and gain <= 0.0:
             length = float(np.linalg.norm(step)) / root_n  # RMSD
@@ -118,15 +118,15 @@ def steer(
     return coords
 
 
-def _newton_step(posterior: Posterior, coords: Array, flat: Array, slope: Array) -> Array:
+def _newton_step(posterior: Posterior, coords: Array, gradient: Array, flat: Array) -> Array:
     """Return the Newton step in the span of the rows of ``flat``, uphill also where the density is not concave."""
     difference = _DIFFERENCE * np.sqrt(len(coords))
     curvature = np.empty((len(flat), len(flat)))
     for index, direction in enumerate(flat):
-        shift = difference * direction.reshape(coords.shape)
-        ahead = posterior.of_coordinates(coords + shift)[1]
-        behind = posterior.of_coordinates(coords - shift)[1]
-        curvature[index] = flat @ (behind - ahead).ravel() / (2.0 * difference)
+        # One difference each is enough: the step is cut to a trust radius, and tried before it is taken.
+        ahead = posterior.of_coordinates(coords + difference * direction.reshape(coords.shape))[1]
+        curvature[index] = flat @ (gradient - ahead).ravel() / difference
     eigenvalues, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
     softest = max(_SOFTEST * float(np.abs(eigenvalues).max()), 1e-12)
+    slope = flat @ gradient.ravel()
     return np.asarray(vectors @ ((vectors.T @ slope) / np.maximum(np.abs(eigenvalues), softest)))

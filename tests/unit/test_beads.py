@@ -195,3 +195,14 @@ def test_a_likelihood_of_beads_becomes_one_of_the_trace(maker, rng):
     value, gradient = beads.attach(Quadratic(edge=1.0)).log_likelihood_and_gradient(ca)
     assert value == -np.inf
     np.testing.assert_array_equal(gradient, np.zeros_like(ca))
+
+
+def test_merged_beads_sit_at_the_centroids_and_weigh_the_same():
+    two = make_beads("two", PROTEIN, CA)
+    one, centroid = two.merged(), make_beads("centroid", PROTEIN, CA)
+    np.testing.assert_array_equal(one.residue, centroid.residue)
+    np.testing.assert_allclose(one.weights, centroid.weights)
+    moved = CA.coords + np.random.default_rng(1).normal(scale=0.5, size=CA.coords.shape)
+    for ca in (CA.coords, moved):
+        np.testing.assert_allclose(one.place(ca), centroid.place(ca), atol=1e-9)
+    assert centroid.merged() is centroid

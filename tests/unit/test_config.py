@@ -29,6 +29,10 @@ def values_of(item: dataclasses.Field) -> st.SearchStrategy:
         return st.lists(st.integers(FIRST_MODE, 500), min_size=1, max_size=20, unique=True).map(tuple)
     if item.name == "stages":
         return st.lists(st.floats(1001.0, 1e6), max_size=5, unique=True).map(lambda s: tuple(sorted(s, reverse=True)))
+    if item.name == "temperatures":
+        count = st.integers(1, 1000).map(lambda n: (float(n),))
+        hotter = st.lists(st.floats(1.001, 1e6), min_size=1, max_size=5, unique=True)
+        return st.just(()) | count | hotter.map(lambda t: (1.0, *sorted(t)))
     if item.name == "origin":
         positions = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3)
         return st.sampled_from([None, "nstart", "origin"]) | positions.map(lambda p: ",".join(map(repr, p)))
@@ -127,6 +131,10 @@ def test_a_setting_that_may_be_none_is_none_by_default(name):
         ("bond_constant", -1.0, "a number of at least 0"),
         ("target_acceptance", 1.0, "between 0 and 1, neither included"),
         ("stages", (8.0, 12.0), "coarse to fine"),
+        ("temperatures", (2.5,), "a whole number of temperatures"),
+        ("temperatures", (2.0, 3.0), "rise from 1 on"),
+        ("temperatures", (1.0, 3.0, 2.0), "rise from 1 on"),
+        ("temperatures", (0.0,), "a number above 0"),
         ("stages", (12.0, 4.0), "coarser than the last one"),
         ("stages", (12.0, float("nan")), "a number above 0"),
         ("origin", "centre", "nstart, origin, or three finite numbers"),
@@ -201,6 +209,14 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert config.stages == (20.0, 12.0)
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"), [("8", (8.0,)), ("'8'", (8.0,)), ("'1,1.5,2'", (1.0, 1.5, 2.0)), ("[1, 3]", (1.0, 3.0))]
+)
+def test_temperatures_in_a_file_may_be_a_number_a_text_or_a_list(tmp_path, written, expected):
+    path = write(tmp_path / "fit.toml", f"resolution = 5\ntemperatures = {written}\n")
+    assert load_config(path, {}).temperatures == expected
+
+
 def test_settings_may_stand_at_the_top_level(tmp_path):
     path = write(tmp_path / "fit.toml", "resolution = 8\nrigid = true\n[input]\nmodel = 'a.cif'\n")
     assert load_config(path, {}) == FitConfig(resolution=8.0, rigid=True)
@@ -227,6 +243,7 @@ def test_resolution_must_be_given_somewhere():
         ("resolution = 5\nchains = 'four'", r"fit.toml: chains: expected a whole number of at least 1, got 'four'"),
         ("resolution = 0", r"fit.toml: resolution: expected a number above 0, got 0"),
         ("resolution = 5\nstages = 'a,b'", r"fit.toml: stages: expected resolutions in Å"),
+        ("resolution = 5\ntemperatures = 'hot'", r"fit.toml: temperatures: expected how many temperatures"),
         ("fit = 3", r"fit.toml: fit: expected a table"),
         ("resolution 5", r"fit.toml: expected a TOML file"),
     ],

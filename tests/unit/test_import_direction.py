@@ -18,7 +18,7 @@ ROOT = Path(bayesflex.__file__).parent
 #: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
-    ("errors", "units", "protocols", "simd"),
+    ("errors", "units", "protocols", "simd", "team"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
@@ -31,10 +31,11 @@ LAYERS = (
     ("placement", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
     ("likelihood",),
     ("map_target",),
+    ("fourier_grid", "map_comparison", "posterior_predictive", "residual_regions"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames"),
-    ("convergence", "clusters"),
+    ("convergence", "clusters", "uncertainty", "density_support"),
     ("sampling", "plots"),
     ("report",),
     ("workflows",),
@@ -54,6 +55,9 @@ ONLY = {
         "density_map",
         "structure",
         "io",
+        "residue_runs",
+        "uncertainty",
+        "posterior_predictive",
     },  # they run nothing
     "geometry": {"errors"},
     "protocols": set(),

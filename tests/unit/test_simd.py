@@ -84,34 +84,26 @@ def test_arc_is_the_angle_of_a_point():
 
 @njit
 def _move(points, gradient, index):
-    x, y, z = simd.points_or_last(points, index)
+    x, y, z = simd.load_points(points, index)
     simd.add_to_points(gradient, index, x, y + y, z * z)
 
 
-@pytest.mark.parametrize("index", [0, 3, 5, 11, 12])
-def test_rows_of_points_end_where_the_array_ends(index):
-    points = np.random.default_rng(2).normal(size=(12, 3))
-    gradient = np.ones((14, 3))  # two rows more, to see that nothing is written there
-    _move(points, gradient[:12], index)
-    expected = np.ones((14, 3))
-    rows = slice(index, min(index + 8, 12))
-    expected[rows] += points[rows] * [1.0, 2.0, 1.0] * np.c_[np.ones_like(points[rows, :2]), points[rows, 2]]
+@pytest.mark.parametrize("index", [0, 3, 11])
+def test_rows_of_points(index):
+    points = simd.with_margin(np.random.default_rng(2).normal(size=(12, 3)))
+    gradient = np.ones_like(points)
+    _move(points, gradient, index)
+    expected = np.ones_like(points)
+    rows = slice(index, index + 8)
+    expected[rows] += np.c_[points[rows, 0], 2.0 * points[rows, 1], points[rows, 2] ** 2]
     np.testing.assert_allclose(gradient, expected, rtol=1e-14)
 
 
-@njit
-def _last(points, out):
-    x, y, z = simd.points_or_last(points, points.shape[0] - 2)
-    simd.store(out, 0, x)
-    simd.store(out, 8, y)
-    simd.store(out, 16, z)
-
-
-def test_rows_beyond_the_end_repeat_the_last():
-    points = np.arange(30.0).reshape(10, 3)
-    out = np.empty(24)
-    _last(points, out)
-    np.testing.assert_array_equal(out.reshape(3, 8).T, points[[8] + [9] * 7])
+def test_a_margin_repeats_the_last_point():
+    points = simd.with_margin(np.arange(6.0).reshape(2, 3))
+    assert len(points) == 2 + simd.MARGIN
+    assert (points[2:] == [3.0, 4.0, 5.0]).all()
+    assert len(simd.with_margin(np.zeros((0, 3)))) == simd.MARGIN
 
 
 @njit
@@ -126,3 +118,33 @@ def test_lowest_bit():
 def test_padded():
     assert simd.padded(np.ones(3)).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert len(simd.padded(np.ones(8))) == 8
+
+
+@njit
+def _exponentials(x, out):
+    for k in range(0, len(x), 8):
+        simd.store(out, k, simd.exponential(simd.load(x, k)))
+
+
+def test_exponential():
+    x = np.concatenate([np.linspace(-699.0, 699.0, 3000), np.linspace(-1.0, 1.0, 3000), np.linspace(-40.0, 0.0, 2000)])
+    out = np.empty_like(x)
+    _exponentials(x, out)
+    np.testing.assert_allclose(out, np.exp(x), rtol=5e-16)
+    x, out = np.array([0.0, 1.0, -700.0, -701.0, -1e9, -np.inf, -1e-320, np.nan]), np.empty(8)
+    _exponentials(x, out)
+    smallest = [np.exp(-700.0)] * 4
+    np.testing.assert_allclose(out, [1.0, np.e, *smallest, 1.0, np.nan], rtol=5e-16)
+
+
+@njit
+def _totals(rows, out):
+    a = (simd.load(rows, 0), simd.load(rows, 8), simd.load(rows, 16), simd.load(rows, 24))
+    b = (simd.load(rows, 32), simd.load(rows, 40), simd.load(rows, 48), simd.load(rows, 56))
+    simd.store(out, 0, simd.totals((a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3])))
+
+
+def test_totals_of_eight_vectors_at_once():
+    rows, out = np.random.default_rng(3).normal(size=(8, 8)), np.empty(8)
+    _totals(rows, out)
+    np.testing.assert_allclose(out, rows.sum(axis=1), rtol=1e-13, atol=1e-15)

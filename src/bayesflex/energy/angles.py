@@ -15,7 +15,7 @@ from bayesflex.simd import (
     add_to_points,
     arc,
     load,
-    points_or_last,
+    load_points,
     select,
     shifted_1,
     shifted_2,
@@ -36,15 +36,15 @@ class AngleArrays(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
-    """Add the gradient (n, 3) in place and return the energy."""
+    """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     constant = angles.constant
     zero = splat(0.0)
     energy = zero
     sx = sy = sz = bx = by = bz = zero  # of the eight before: what pulls at the middle and at the last beads
     for i in range(0, constant.shape[0], WIDTH):
-        x0, y0, z0 = points_or_last(coords, i)
-        x1, y1, z1 = points_or_last(coords, i + 1)
-        x2, y2, z2 = points_or_last(coords, i + 2)
+        x0, y0, z0 = load_points(coords, i)
+        x1, y1, z1 = load_points(coords, i + 1)
+        x2, y2, z2 = load_points(coords, i + 2)
         ux, uy, uz = x0 - x1, y0 - y1, z0 - z1
         vx, vy, vz = x2 - x1, y2 - y1, z2 - z1
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx

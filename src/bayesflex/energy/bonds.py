@@ -10,7 +10,7 @@ from numba import njit
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term, along_chain
-from bayesflex.simd import WIDTH, add_to_points, load, points_or_last, select, shifted_1, splat, square_root, total
+from bayesflex.simd import WIDTH, add_to_points, load, load_points, select, shifted_1, splat, square_root, total
 from bayesflex.structure import Structure
 
 
@@ -23,13 +23,13 @@ class BondArrays(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def bond_energy(coords, gradient, bonds):  # type: ignore[no-untyped-def]
-    """Add the gradient (n, 3) in place and return the energy."""
+    """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     length, constant = bonds.length, bonds.constant
     zero = splat(0.0)
     energy = bx = by = bz = zero
     for i in range(0, length.shape[0], WIDTH):
-        x0, y0, z0 = points_or_last(coords, i)
-        x1, y1, z1 = points_or_last(coords, i + 1)
+        x0, y0, z0 = load_points(coords, i)
+        x1, y1, z1 = load_points(coords, i + 1)
         x, y, z = x1 - x0, y1 - y0, z1 - z0
         k = load(constant, i)
         r = square_root(x * x + y * y + z * z)

@@ -14,7 +14,7 @@ from bayesflex.simd import (
     WIDTH,
     add_to_points,
     load,
-    points_or_last,
+    load_points,
     select,
     shifted_1,
     shifted_2,
@@ -38,7 +38,7 @@ class DihedralArrays(NamedTuple):
     constant: Array  # k, kcal/mol; zero where no dihedral begins
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fade(sine2):  # type: ignore[no-untyped-def]
     """Return a smooth step from 0 at sin² = 0 to 1 at FADE, and its derivative."""
     one = splat(1.0)
@@ -49,7 +49,7 @@ def _fade(sine2):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def]
-    """Add the gradient (n, 3) in place and return the energy."""
+    """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     constant = dihedrals.constant
     zero, one, half, three, four = splat(0.0), splat(1.0), splat(0.5), splat(3.0), splat(4.0)
     tiny = splat(1e-12)
@@ -57,10 +57,10 @@ def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def
     # Of the eight before: what pulls at the second, third and fourth beads.
     ax_ = ay_ = az_ = bx_ = by_ = bz_ = cx_ = cy_ = cz_ = zero
     for i in range(0, constant.shape[0], WIDTH):
-        x0, y0, z0 = points_or_last(coords, i)
-        x1, y1, z1 = points_or_last(coords, i + 1)
-        x2, y2, z2 = points_or_last(coords, i + 2)
-        x3, y3, z3 = points_or_last(coords, i + 3)
+        x0, y0, z0 = load_points(coords, i)
+        x1, y1, z1 = load_points(coords, i + 1)
+        x2, y2, z2 = load_points(coords, i + 2)
+        x3, y3, z3 = load_points(coords, i + 3)
         # b₁, b₂, b₃ from bead to bead; A = b₁ × b₂, B = b₂ × b₃
         px, py, pz = x1 - x0, y1 - y0, z1 - z0
         qx, qy, qz = x2 - x1, y2 - y1, z2 - z1

@@ -92,6 +92,7 @@ class ExcludedVolume(Term):
         distance, pairs = _close_pairs(coords, bonded, ca.name)
         lost = distance < SMALLEST_DIAMETER
         self.neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
+        self.neighbours.allocate(self.n_beads)
         close_start, close_index = pairs_to_rows(pairs[~lost], self.n_beads)
         none = np.zeros(self.n_beads + 1, np.int64), np.zeros(0, np.int32)
         self.arrays = RepulsionArrays(*none, close_start, close_index, distance[~lost] ** 2, 16.0 * energy)
@@ -100,6 +101,7 @@ class ExcludedVolume(Term):
         """Return a term that shares the constants and owns its neighbour list."""
         other = super().clone()
         other.neighbours = self.neighbours.clone()
+        other.neighbours.allocate(self.n_beads)
         return other
 
     def update(self, coords: Array) -> bool:
@@ -111,7 +113,7 @@ class ExcludedVolume(Term):
         return True
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(repulsion_energy(coords, gradient, self.arrays)) if self.update(coords) else np.inf
+        return float(repulsion_energy(coords, gradient, self.arrays)) if self.update(coords[: self.n_beads]) else np.inf
 
 
 def _close_pairs(coords: Array, bonded: NDArray[np.int64], name: str) -> tuple[Array, NDArray[np.int64]]:

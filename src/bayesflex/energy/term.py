@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.neighbours import COORDINATE_LIMIT
-from bayesflex.simd import padded
+from bayesflex.simd import MARGIN, padded, with_margin
 
 Array = NDArray[np.float64]
 
@@ -112,7 +112,9 @@ class Term(ABC):
             )
         if not _within_limit_kernel(coords):
             return math.inf
-        energy = self._accumulate(coords, gradient)
+        own = np.zeros((self.n_beads + MARGIN, 3))
+        energy = self._accumulate(with_margin(coords), own)
+        gradient += own[: self.n_beads]
         return energy if math.isfinite(energy) else math.inf
 
     def clone(self) -> Self:
@@ -121,4 +123,4 @@ class Term(ABC):
 
     @abstractmethod
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        """Add the gradient and return the energy, at coordinates known to be finite."""
+        """Add the gradient and return the energy, at coordinates known to be finite; both have ``MARGIN`` rows more."""

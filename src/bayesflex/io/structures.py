@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -57,22 +57,53 @@ def read_structure(path: str | Path) -> Structure:
     return _structure_of(template, path, (*notes, *reader_notes))
 
 
-def write_structure(structure: Structure, path: str | Path) -> None:
+@dataclass(frozen=True)
+class Category:
+    """A table of one's own in an mmCIF file.
+
+    Parameters
+    ----------
+    name
+        Without the leading underscore; it should begin with a prefix that no dictionary has.
+    columns
+        Items of the category, and their values as texts or numbers; None where there is none.
+    """
+
+    name: str
+    columns: Mapping[str, Sequence[str | int | float | None]]
+
+
+def write_structure(structure: Structure, path: str | Path, *, categories: Sequence[Category] = ()) -> None:
     """Write a model; the suffix chooses the format (see ``WRITERS``).
 
     Header, entities, cell and sequence are those of the file that the model was read from. Anisotropic
     B-factors are left out, since they do not turn with the atoms.
 
+    Parameters
+    ----------
+    structure
+        The model.
+    path
+        Where to write.
+    categories
+        Tables to write with it, in mmCIF alone.
+
     Raises
     ------
     InputError
         If the suffix is unknown, a coordinate is not finite, the model does not fit the PDB format
-        (see :func:`fits_pdb`), or the file cannot be written.
+        (see :func:`fits_pdb`), there are tables and the format is not mmCIF, or the file cannot be written.
     """
     path = Path(path)
     writer = WRITERS[_suffix_of(path, WRITERS)]
     _require_finite(structure.coords, structure.name)
-    _write_text(writer(structure), path)
+    if not categories:
+        text = writer(structure)
+    elif writer is _mmcif_text:
+        text = _mmcif_of(_gemmi_of(structure), categories)
+    else:
+        raise InputError(f"{path}: tables of one's own fit into mmCIF alone; give a name that ends in .cif.")
+    _write_text(text, path)
 
 
 def write_ensemble(structure: Structure, coords: NDArray[np.float64], path: str | Path) -> None:
@@ -375,10 +406,24 @@ def _mmcif_text(structure: Structure) -> str:
     return _mmcif_of(_gemmi_of(structure))
 
 
-def _mmcif_of(template: gemmi.Structure) -> str:
+def _mmcif_of(template: gemmi.Structure, categories: Sequence[Category] = ()) -> str:
     groups = gemmi.MmcifOutputGroups(True)
     groups.cell = groups.symmetry = template.cell.is_crystal()
-    return template.make_mmcif_document(groups).as_string()
+    document = template.make_mmcif_document(groups)
+    for category in categories:
+        loop = document.sole_block().init_loop(f"_{category.name}.", list(category.columns))
+        for row in zip(*category.columns.values(), strict=True):
+            loop.add_row([_cif_value(value) for value in row])
+    return document.as_string()
+
+
+def _cif_value(value: str | int | float | None) -> str:
+    """Return a value as mmCIF writes it; '.' where there is none."""
+    if value is None:
+        return "."
+    if isinstance(value, str):
+        return gemmi.cif.quote(value)
+    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def _write_text(text: str, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Nothing here knows of proteins or maps: a kernel sees a vector of length n_dim and
 a function. Kernels are built as ``kernel(target, mass, step_size, n_steps)``; a new
-one is one file here and one row in :data:`SAMPLERS`.
+one is one file here and one row in :data:`SAMPLERS`. :class:`ReplicaExchange` is a
+kernel made of such kernels, one for each density of a ladder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bayesflex.mcmc.integrators import LeapfrogResult, leapfrog
 from bayesflex.mcmc.masses import BlockMass, DenseMass, DiagonalMass, Mass
 from bayesflex.mcmc.metropolis import Metropolis
 from bayesflex.mcmc.molecular_dynamics import MolecularDynamics
+from bayesflex.mcmc.replica_exchange import ReplicaExchange
 
 #: Sampling kernels by name. ``md`` is not exact.
 SAMPLERS: Final[dict[str, type[HMC] | type[Metropolis] | type[MolecularDynamics]]] = {
@@ -35,6 +37,7 @@ __all__ = [
     "Mass",
     "Metropolis",
     "MolecularDynamics",
+    "ReplicaExchange",
     "heat",
     "largest_eigenvalue",
     "leapfrog",

@@ -22,12 +22,20 @@ class MassArrays(NamedTuple):
     band: BandSolver
 
 
+def mass_at_rest() -> MassArrays:
+    """Return a mass of no dimension, for evaluations in which nothing moves."""
+    none = np.zeros(0, np.int64)
+    return MassArrays(
+        np.zeros(0), none, none, np.zeros(0), -1, BandSolver(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0))
+    )
+
+
 def compiled_mass(mass: Mass) -> MassArrays | None:
     """Return the arrays of a mass, or None for one of another kind."""
     blocks = tuple(mass.blocks) if isinstance(mass, BlockMass) else ((slice(0, mass.n_dim), mass),)
     diagonal = np.zeros(mass.n_dim)
     first, size, dense = [], [], []
-    band_first, band = -1, BandSolver(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0))
+    band_first, band = -1, mass_at_rest().band
     for part, block in blocks:
         if isinstance(block, DiagonalMass):
             diagonal[part] = 1.0 / block.mass

@@ -74,7 +74,7 @@ _SIXTH = 1.0 / 6.0
 _BASIS = np.repeat(np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0, 2, axis=1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
     """Fill the four cubic B-spline weights and their derivatives at the fraction t in [0, 1)."""
     s = 1.0 - t
@@ -89,7 +89,9 @@ def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def interpolate(positions, weights, first, offset, fields, work, totals, gradients):  # type: ignore[no-untyped-def]
+def interpolate(  # type: ignore[no-untyped-def]
+    positions, weights, first, offset, fields, work, totals, gradients, begin, end
+):
     """Add sum_n w_n F(r_n) to totals and set gradients to its derivatives, for two fields.
 
     Parameters
@@ -105,22 +107,25 @@ def interpolate(positions, weights, first, offset, fields, work, totals, gradien
     totals, gradients
         Shapes (2,) and (2, 3, n_places). Where a bead is off the fields' grid the totals are NaN and the gradients
         are not complete.
+    begin, end
+        Places from ``begin`` to before ``end`` are summed over.
     """
     coefficients, origin, spacing = fields.coefficients, fields.origin, fields.spacing
     nz, ny, nx = coefficients.shape[1], coefficients.shape[2], coefficients.shape[3]
     wy, dy, wz, dz = work[0], work[1], work[2], work[3]
     one, t1, t2, t3 = load(_BASIS, 0), load(_BASIS, WIDTH), load(_BASIS, 2 * WIDTH), load(_BASIS, 3 * WIDTH)
     inv_x, inv_y, inv_z = 1.0 / spacing[0], 1.0 / spacing[1], 1.0 / spacing[2]
-    for n in range(positions.shape[1]):
+    for n in range(begin, end):
         if first[n] < 0:
-            gradients[:, :, n] = 0.0
+            for k in range(3):
+                gradients[0, k, n] = gradients[1, k, n] = 0.0
             continue
         ux = (positions[0, n] - origin[0]) * inv_x
         uy = (positions[1, n] - origin[1]) * inv_y
         uz = (positions[2, n] - origin[2]) * inv_z
         # Written so that NaN fails the test and never becomes an index.
         if not (ux >= 1.0 and uy >= 1.0 and uz >= 1.0 and ux < nx - 2 and uy < ny - 2 and uz < nz - 2):
-            totals[:] = math.nan
+            totals[0] = totals[1] = math.nan
             return
         ix, iy, iz = int(ux), int(uy), int(uz)
         _fill_weights(uy - iy, wy, dy)

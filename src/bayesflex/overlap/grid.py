@@ -4,7 +4,7 @@ The direct evaluation: exact for white noise and any region of voxels, with a co
 the beads. It is the reference for the evaluation without a grid.
 
 Two passes over the windows do all of it. The first adds the beads to a density. The second sums map and density over
-each bead's window, which gives the derivatives, and as well the inner products: the density is a sum of beads, and so is
+each bead's window, which gives the derivatives and also the inner products: the density is a sum of beads, and so is
 whatever is linear in it. Nothing passes over the grid, and where no bead is costs nothing.
 """
 
@@ -32,12 +32,12 @@ from bayesflex.rendering import (
     shortest_row,
     sum_windows,
 )
-from bayesflex.simd import WIDTH, lane, load, splat, store, totals
+from bayesflex.simd import WIDTH, load, splat, store, totals
 
 Array = NDArray[np.float64]
 
 #: Successive beads whose windows are cleared together.
-_BLOCK = 64
+_BLOCK = 512
 
 
 class GridArrays(NamedTuple):
@@ -160,7 +160,7 @@ class GridOverlap:
         other._arrays = arrays._replace(
             density=np.zeros(arrays.density.shape),
             positions=np.zeros_like(arrays.positions),
-            windows=Windows(*(np.zeros_like(values) for values in arrays.windows)),
+            windows=make_windows(len(arrays.order), arrays.cut, arrays.shape),
             masked=np.zeros_like(arrays.masked),
             slopes=np.zeros_like(arrays.slopes),
             sums=np.zeros_like(arrays.sums),
@@ -200,12 +200,12 @@ class GridOverlap:
 def _padded_shape(shape: tuple[int, ...], cut: float) -> tuple[int, int, int]:
     """Return the number of planes, rows and voxels in memory.
 
-    A row is an odd number of cache lines, and a plane four rows more than a multiple of eight: in powers of two, all
-    rows of a window would compete for the same few places of the cache.
+    A row is an odd number of cache lines, and a plane eight rows more than a multiple of sixteen: in powers of two,
+    all rows of a window would compete for the same few places of the cache.
     """
     nz, ny, nx = shape
     lines = -(-shortest_row(cut, nx) // WIDTH)
-    return nz, ny + (4 - ny) % 8, WIDTH * (lines + 1 - lines % 2)
+    return nz, ny + (8 - ny) % 16, WIDTH * (lines + 1 - lines % 2)
 
 
 def _in_padding(values: NDArray[Any], padded: tuple[int, int, int]) -> NDArray[Any]:
@@ -219,7 +219,7 @@ def _free(region: NDArray[np.bool_], cut: Array, any_bead: bool) -> NDArray[np.b
     """Return where all of the grid in the window of a bead counts, by the voxel that the bead is nearest to."""
     if not any_bead:
         return np.zeros(region.shape, np.bool_)
-    size = 2 * np.floor(cut[::-1] + 0.5).astype(int) + 1
+    size = [2 * math.floor(c + 0.5) + 1 for c in cut[::-1]]
     return scipy.ndimage.minimum_filter(region.view(np.uint8), size=size, mode="constant", cval=1).astype(np.bool_)
 
 
@@ -231,13 +231,11 @@ def _evaluate(beads, arrays):  # type: ignore[no-untyped-def]
     n, windows, density = beads.shape[0], arrays.windows, arrays.density
     shape = (arrays.shape[0], arrays.shape[1], arrays.shape[2])
     room = density.shape[2]
-    fill_windows(arrays.positions, arrays.weights, 0, n, arrays.sigma, arrays.cut, shape, room, windows)
+    fill_windows(arrays.positions, arrays.weights, arrays.sigma, arrays.cut, shape, room, windows)
     add_windows(windows, n, density)
-    sum_windows(windows, n, arrays.values, density, arrays.masked, arrays.slopes, arrays.sums)
+    sum_windows(windows, n, arrays.values, density, arrays.masked, arrays.slopes, arrays.sums, arrays.masses)
     if arrays.mask.size > 0:
         _sum_masked(windows, arrays)
-    if arrays.centred:
-        _fill_masses(windows, arrays.masked, arrays.slopes, arrays.masses)
     _clear(windows, n, density)
     cross = power = mass = 0.0
     for p in range(n):
@@ -271,18 +269,18 @@ def _arrange(beads, arrays):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_masked(windows, arrays):  # type: ignore[no-untyped-def]
     """Set the sums of beads whose windows need the mask: of the map, the density, fixed one included, and the mask."""
-    first, count, factors = windows.first, windows.count, windows.factors
+    first, extent, factors = windows.first, windows.extent, windows.factors
     values, density, mask, fixed, slopes = arrays.values, arrays.density, arrays.mask, arrays.fixed, arrays.slopes
     row = density.shape[2]
     plane = density.shape[1] * row
     width = factors.shape[2]
     with_fixed = fixed.size > 0
     zero = splat(0.0)
-    for n in range(count.shape[0]):
+    for n in range(extent.shape[0]):
         if not arrays.masked[n]:
             continue
         fill_slopes(windows, n, slopes)
-        mx, my, mz = count[n, 0], count[n, 1], count[n, 2]
+        mx, my, mz = extent[n, 0], extent[n, 1], extent[n, 2]
         along_y, along_z, slope_y, slope_z = factors[n, 1], factors[n, 2], slopes[1], slopes[2]
         corner = first[n, 2] * plane + first[n, 1] * row + first[n, 0]
         a0 = ax = ay = az = b0 = bx = by = bz = m0 = m_x = m_y = m_z = f0 = zero
@@ -317,39 +315,16 @@ def _sum_masked(windows, arrays):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_masses(windows, masked, slopes, masses):  # type: ignore[no-untyped-def]
-    """Set the masses of beads whose windows need no mask: products of sums along the axes."""
-    count, factors, width = windows.count, windows.factors, windows.factors.shape[2]
-    zero = splat(0.0)
-    for n in range(masked.shape[0]):
-        if masked[n]:
-            continue
-        fill_slopes(windows, n, slopes)
-        fx = fy = fz = sx = sy = sz = zero
-        at = 3 * n * width
-        for k in range(0, count[n, 0], WIDTH):
-            fx, sx = fx + load(factors, at + k), sx + load(slopes, k)
-        for k in range(0, count[n, 1], WIDTH):
-            fy, sy = fy + load(factors, at + width + k), sy + load(slopes, width + k)
-        for k in range(0, count[n, 2], WIDTH):
-            fz, sz = fz + load(factors, at + 2 * width + k), sz + load(slopes, 2 * width + k)
-        sums = totals((fx, fy, fz, sx, sy, sz, zero, zero))
-        x, y, z = lane(sums, 0), lane(sums, 1), lane(sums, 2)
-        masses[n, 0], masses[n, 4] = x * y * z, 0.0
-        masses[n, 1], masses[n, 2], masses[n, 3] = lane(sums, 3) * y * z, x * lane(sums, 4) * z, x * y * lane(sums, 5)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _clear(windows, n_beads, density):  # type: ignore[no-untyped-def]
     """Set density to zero where windows are: block by block in the box of a block's windows, where that is less."""
-    first, count = windows.first, windows.count
+    first, extent = windows.first, windows.extent
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for begin in range(0, n_beads, _BLOCK):
         end = min(begin + _BLOCK, n_beads)
         low[:], high[:] = 1 << 62, 0
         n_vectors = 0
         for n in range(begin, end):
-            mx, my, mz = (count[n, 0] + WIDTH - 1) // WIDTH, count[n, 1], count[n, 2]
+            mx, my, mz = (extent[n, 0] + WIDTH - 1) // WIDTH, extent[n, 1], extent[n, 2]
             if mx == 0:
                 continue
             n_vectors += mx * my * mz
@@ -363,8 +338,8 @@ def _clear(windows, n_beads, density):  # type: ignore[no-untyped-def]
         else:
             for n in range(begin, end):
                 x, y, z = first[n, 0], first[n, 1], first[n, 2]
-                mx = (count[n, 0] + WIDTH - 1) // WIDTH * WIDTH
-                _clear_box(density, x, x + mx, y, y + count[n, 1], z, z + count[n, 2])
+                mx = (extent[n, 0] + WIDTH - 1) // WIDTH * WIDTH
+                _clear_box(density, x, x + mx, y, y + extent[n, 1], z, z + extent[n, 2])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -35,6 +35,9 @@ _N_NODES = 600
 _N_SAMPLES, _N_REACH = 400, 1600
 
 
+_NUMBERS = np.arange(float(WIDTH))
+
+
 @dataclass(frozen=True, eq=False)
 class PairFunction:
     """Polynomial of K in the squared distance, zero with its slope at the cut-off.
@@ -106,25 +109,25 @@ def pair_function(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pair_sum(  # type: ignore[no-untyped-def]
-    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work
+    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work, begin, end
 ):
     """Return sum_{n != m} w_n w_m K(|r_n - r_m|) over the tiles of a half list; add its derivative to gradient.
 
     Positions and gradient are by axis, (3, n_places), weights (n_places,) with zeros in the empty places; start,
     partner and rows as in ``TileArrays``. Tiles hold beads of one kind each, kind (n_tiles,); coefficients
     (n_kinds, n_kinds, degree + 1) and cut2 (n_kinds, n_kinds) belong to pairs of kinds. work (WIDTH, 3, WIDTH) is a
-    workspace.
+    workspace. Tiles from ``begin`` to before ``end`` are summed over.
     """
     n_coefficients = coefficients.shape[2]
     short = n_coefficients == _SHORT
     zero, one = splat(0.0), splat(1.0)
-    lanes = np.arange(float(WIDTH))
-    numbers = load(lanes, 0)
+    numbers = load(_NUMBERS, 0)
     n_places = positions.shape[1]
     energy = zero
-    for tile in range(start.shape[0] - 1):
+    for tile in range(begin, end):
         first = tile * WIDTH
-        work[:] = 0.0
+        for row in range(0, 3 * WIDTH * WIDTH, WIDTH):
+            store(work, row, zero)
         for p in range(start[tile], start[tile + 1]):
             other = partner[p] * WIDTH
             a, b = kind[tile], kind[partner[p]]

@@ -23,6 +23,10 @@ from bayesflex.simd import WIDTH
 
 Array = NDArray[np.float64]
 
+#: From so many places on the beads are summed over in parts, always in the same ones, so that the number of threads
+#: changes no bit of a result.
+_LARGE, _N_PARTS = 4096, 4
+
 _SKIN = 2.0  # Å: building the list costs less than a sum over it, every few steps
 
 
@@ -35,7 +39,7 @@ class MapFields(NamedTuple):
 
 
 class PairArrays(NamedTuple):
-    """What compiled code needs of an overlap besides the tiles. The last five are workspaces."""
+    """What compiled code needs of an overlap besides the tiles. The last six are workspaces."""
 
     weights: Array  # by place, (n_places,)
     first_fields: NDArray[np.int64]  # first pair of fields of each place, -1 for empty ones, (n_places,)
@@ -50,9 +54,10 @@ class PairArrays(NamedTuple):
     fixed_cross: float
     fixed_power: float
     fixed_offset: float
-    sums: Array  # of the fields, (n_fields,)
+    sums: Array  # of the fields, (n_parts, n_fields)
+    powers: Array  # (n_parts,)
     field_gradients: Array  # (n_fields, 3, n_places)
-    power_gradient: Array  # (3, n_places)
+    power_gradients: Array  # (n_parts, 3, n_places); together in the first one
     field_work: Array
     pair_work: Array
 
@@ -72,19 +77,23 @@ NO_PAIRS = PairArrays(
     fixed_cross=0.0,
     fixed_power=0.0,
     fixed_offset=0.0,
-    sums=np.zeros(0),
+    sums=np.zeros((1, 0)),
+    powers=np.zeros(1),
     field_gradients=np.zeros((0, 3, 0)),
-    power_gradient=np.zeros((3, 0)),
-    field_work=np.zeros((4, 4)),
-    pair_work=np.zeros((WIDTH, 3, WIDTH)),
+    power_gradients=np.zeros((1, 3, 0)),
+    field_work=np.zeros((1, 4, 4)),
+    pair_work=np.zeros((1, WIDTH, 3, WIDTH)),
 )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
-    """Return cross, power and offset of the beads last arranged; cross is NaN where one is off the field's grid."""
-    sums, gradients = arrays.sums, arrays.field_gradients
-    sums[:] = 0.0
+def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
+    """Sum over one part of the beads last arranged. Parts may be summed at the same time."""
+    n_tiles, n_parts = tiles.start.shape[0] - 1, arrays.sums.shape[0]
+    begin, end = n_tiles * part // n_parts, n_tiles * (part + 1) // n_parts
+    sums = arrays.sums[part]
+    for k in range(sums.shape[0]):
+        sums[k] = 0.0
     for k in range(0, sums.shape[0], 2):
         interpolate(
             tiles.positions,
@@ -92,14 +101,19 @@ def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
             arrays.first_fields,
             k // 2,
             arrays.fields,
-            arrays.field_work,
+            arrays.field_work[part],
             sums[k : k + 2],
-            gradients[k : k + 2],
+            arrays.field_gradients[k : k + 2],
+            WIDTH * begin,
+            WIDTH * end,
         )
         if math.isnan(sums[k]):
-            return math.nan, 0.0, 0.0
-    arrays.power_gradient[:] = 0.0
-    power = arrays.self_power + pair_sum(
+            return
+    gradient = arrays.power_gradients[part]
+    for axis in range(3):
+        for p in range(WIDTH * begin, gradient.shape[1]):  # partners come later
+            gradient[axis, p] = 0.0
+    arrays.powers[part] = pair_sum(
         tiles.positions,
         arrays.weights,
         tiles.start,
@@ -108,22 +122,47 @@ def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
         arrays.kind,
         arrays.coefficients,
         arrays.cut2,
-        arrays.power_gradient,
-        arrays.pair_work,
+        gradient,
+        arrays.pair_work[part],
+        begin,
+        end,
     )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
+    """Return cross, power and offset from the sums of all parts; cross is NaN where a bead is off the field's grid."""
+    n_parts = arrays.sums.shape[0]
+    cross, offset, power = arrays.fixed_cross, 0.0, arrays.self_power
+    fixed = arrays.fixed_power
+    for part in range(n_parts):
+        cross += arrays.sums[part, 0]
+        power += arrays.powers[part]
+        if arrays.fixed_row >= 0:
+            fixed += 2.0 * arrays.sums[part, arrays.fixed_row]
+        if arrays.offset_row >= 0:
+            offset += arrays.sums[part, arrays.offset_row]
+    if math.isnan(cross):
+        return math.nan, 0.0, 0.0
     if arrays.fixed_row >= 0:
-        power += arrays.fixed_power + 2.0 * sums[arrays.fixed_row]
-    offset = 0.0
+        power += fixed
     if arrays.offset_row >= 0:
-        offset = sums[arrays.offset_row] + arrays.fixed_offset
+        offset += arrays.fixed_offset
         power -= offset * offset / arrays.offset_norm
-    return sums[0] + arrays.fixed_cross, power, offset
+    n_tiles = tiles.start.shape[0] - 1
+    whole = arrays.power_gradients[0]
+    for part in range(1, n_parts):
+        begin = WIDTH * (n_tiles * part // n_parts)
+        for k in range(3):
+            for p in range(begin, whole.shape[1]):
+                whole[k, p] += arrays.power_gradients[part, k, p]
+    return cross, power, offset
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore[no-untyped-def]
     """Add to out (n_beads, 3) ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
-    gradients, of_power = arrays.field_gradients, arrays.power_gradient
+    gradients, of_power = arrays.field_gradients, arrays.power_gradients[0]
     d_offset = -2.0 * offset / arrays.offset_norm * d_power if arrays.offset_row >= 0 else 0.0
     for p in range(tiles.places.shape[0]):
         i = tiles.places[p]
@@ -190,6 +229,7 @@ class PairOverlap:
 
         every = [field for one in fields for field in _together(one)]
         n_fields = len(every) // len(fields)
+        n_parts = _N_PARTS if len(places) >= _LARGE else 1
         longest = max(len(pair.coefficients) for row in pairs for pair in row)
         self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), _SKIN, domain)
         self._arrays = PairArrays(
@@ -211,11 +251,12 @@ class PairOverlap:
             fixed_cross=float(fixed_values[0]),
             fixed_power=float(fixed_values[1]),
             fixed_offset=float(fixed_values[2]),
-            sums=np.zeros(n_fields),
+            sums=np.zeros((n_parts, n_fields)),
+            powers=np.zeros(n_parts),
             field_gradients=np.zeros((n_fields, 3, len(places))),
-            power_gradient=np.zeros((3, len(places))),
-            field_work=np.zeros((4, 4)),
-            pair_work=np.zeros((WIDTH, 3, WIDTH)),
+            power_gradients=np.zeros((n_parts, 3, len(places))),
+            field_work=np.zeros((n_parts, 4, 4)),
+            pair_work=np.zeros((n_parts, WIDTH, 3, WIDTH)),
         )
         self._offset = 0.0
 
@@ -223,6 +264,11 @@ class PairOverlap:
     def n_beads(self) -> int:
         """Number of beads."""
         return self._n_beads
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts that may be summed at the same time."""
+        return len(self._arrays.powers)
 
     @property
     def tiles(self) -> Tiles:
@@ -240,8 +286,9 @@ class PairOverlap:
         other._tiles = self._tiles.clone()
         other._arrays = self._arrays._replace(
             sums=np.zeros_like(self._arrays.sums),
+            powers=np.zeros_like(self._arrays.powers),
             field_gradients=np.zeros_like(self._arrays.field_gradients),
-            power_gradient=np.zeros_like(self._arrays.power_gradient),
+            power_gradients=np.zeros_like(self._arrays.power_gradients),
             field_work=np.zeros_like(self._arrays.field_work),
             pair_work=np.zeros_like(self._arrays.pair_work),
         )
@@ -251,6 +298,8 @@ class PairOverlap:
         """Return cross and power at bead positions (n_beads, 3), or None where a bead is outside the domain."""
         if not self._tiles.update(beads):
             return None
+        for part in range(self.n_parts):
+            pair_part(self._tiles.arrays, self._arrays, part)
         cross, power, self._offset = pair_values(self._tiles.arrays, self._arrays)
         return None if math.isnan(cross) else OverlapValues(cross, power)
 

@@ -29,32 +29,18 @@ _NOWHERE = 1e3 * COORDINATE_LIMIT
 KEEP, REBUILD, OUTSIDE = 0, 1, 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _bisect_kernel(positions, order):  # type: ignore[no-untyped-def]
-    """Sort indices so that each run of WIDTH · 2^k places, k = 0, 1, ..., is a compact group."""
-    first, last = np.empty(128, np.int64), np.empty(128, np.int64)
-    first[0], last[0] = 0, order.shape[0]
-    depth = 1
-    while depth > 0:
-        depth -= 1
-        a, b = first[depth], last[depth]
-        if b - a <= WIDTH:
-            continue
-        part = order[a:b].copy()
-        widest, extent = 0, -1.0
-        for k in range(3):
-            low = high = positions[part[0], k]
-            for i in part:
-                low, high = min(low, positions[i, k]), max(high, positions[i, k])
-            if high - low > extent:
-                widest, extent = k, high - low
-        order[a:b] = part[np.argsort(positions[part, widest])]
-        half = WIDTH
-        while 2 * half < b - a:
-            half *= 2
-        first[depth], last[depth] = a, a + half
-        first[depth + 1], last[depth + 1] = a + half, b
-        depth += 2
+def _bisected(positions: Array) -> Places:
+    """Return an order in which each run of WIDTH · 2^k beads is a compact group; all groups of a level at once."""
+    order = np.arange(len(positions))
+    start = np.zeros(min(len(order), 1), np.int64)
+    while len(order) and (size := np.diff(start, append=len(order))).max() > WIDTH:
+        at = positions[order]
+        widest = np.argmax(np.maximum.reduceat(at, start) - np.minimum.reduceat(at, start), axis=1)
+        group = np.repeat(np.arange(len(start)), size)
+        order = order[np.lexsort((at[np.arange(len(at)), widest[group]], group))]
+        half = WIDTH * 2 ** np.ceil(np.log2(np.maximum(size, 2) / (2 * WIDTH))).astype(np.int64).clip(0)
+        start = np.unique(np.concatenate([start, (start + half)[size > WIDTH]]))
+    return order
 
 
 def spatial_places(positions: Array, kind: NDArray[np.integer] | None = None) -> Places:
@@ -77,8 +63,8 @@ def spatial_places(positions: Array, kind: NDArray[np.integer] | None = None) ->
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     parts = []
     for value in [0] if kind is None else np.unique(kind):
-        order = np.arange(len(positions)) if kind is None else np.flatnonzero(kind == value)
-        _bisect_kernel(positions, order)
+        members = np.arange(len(positions)) if kind is None else np.flatnonzero(kind == value)
+        order = members[_bisected(positions[members])]
         parts.append(np.pad(order, (0, -len(order) % WIDTH), constant_values=-1))
     return np.concatenate(parts)
 

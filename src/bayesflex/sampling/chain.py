@@ -16,15 +16,25 @@ from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import warm_up
 from bayesflex.mcmc.hmc import HMC
+from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
-from bayesflex.posterior import Posterior
-from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
-from bayesflex.sampling.checkpoint import Draws, FrozenKernel, Progress, load_checkpoint, save_checkpoint
-from bayesflex.sampling.observation import observe
+from bayesflex.posterior import GradientCount, Posterior
+from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter, Target
+from bayesflex.sampling.checkpoint import (
+    Draws,
+    FrozenKernel,
+    FrozenLevel,
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+)
+from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
+from bayesflex.sampling.tempering import EXCHANGE_PREFIX, Tempered, hotter_levels, temperature_of
 from bayesflex.steering import steer
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
@@ -58,6 +68,8 @@ class Chain:
         Set by others to end the chain at its next iteration.
     checkpoint
         File to go on from and to keep, or None.
+    team
+        Threads that share the work of each evaluation, or None.
     """
 
     def __init__(
@@ -70,12 +82,17 @@ class Chain:
         reporter: Reporter,
         stop: threading.Event,
         checkpoint: Path | None,
+        team: Team | None = None,
     ) -> None:
+        self._team = team
         self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
-        self._likelihoods = [_Counted(likelihood.clone(), self) for likelihood in likelihoods]
+        self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
         self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
+        self._count = GradientCount()
+        self._observe = Observer(problem)
+        self._temperatures: tuple[float, ...] = (1.0,)
 
     @property
     def draws(self) -> Draws:
@@ -88,13 +105,20 @@ class Chain:
         return self._progress.records
 
     @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Temperatures of the likelihood at the levels of the kernel that samples; 1 alone without exchanges."""
+        return self._temperatures
+
+    @property
+    def exchange_rates(self) -> tuple[float, ...]:
+        """Mean probability with which each level exchanged with the next hotter one, over the draws."""
+        names = [f"{EXCHANGE_PREFIX}{number}" for number in range(1, len(self._temperatures))]
+        return tuple(float(np.mean([row[name] for row in self.draws.statistics])) for name in names)
+
+    @property
     def n_gradients(self) -> int:
         """Gradients of the likelihood evaluated so far, those of steering and of the warm-up included."""
-        return self._progress.n_gradients
-
-    def count_gradient(self) -> None:
-        """Count one more gradient."""
-        self._progress.n_gradients += 1
+        return self._count.n
 
     def run(self) -> None:
         """Run the chain to its end, from its checkpoint where there is one.
@@ -118,7 +142,7 @@ class Chain:
             kernel, state = self._warm_up()
         self._sample(kernel, state)
 
-    def _warm_up(self) -> tuple[HMC, KernelState]:
+    def _warm_up(self) -> tuple[ReplicaExchange, KernelState]:
         """Pass through the stages that are left; return the frozen kernel and the state from which it samples."""
         progress, config = self._progress, self._problem.config
         with_modes = APPROACHES[config.deformation][0]
@@ -131,22 +155,26 @@ class Chain:
                 progress.coords = state.evaluation.details.coords
             progress.stage += 1
             self._save(None, None)
-        kernel, state = self._heat_and_adapt(last)
+        kernel, state = self._with_hotter_levels(*self._heat_and_adapt(last))
         self._save(kernel, state)
         return kernel, state
 
-    def _sample(self, kernel: HMC, state: KernelState) -> None:
+    def _sample(self, kernel: ReplicaExchange, state: KernelState) -> None:
         draws = self._progress.draws
-        deformation = _deformation_of(kernel)
+        deformation = _deformation_of(kernel.levels[0])
         saved = time.monotonic()
         while len(draws.coords) < self._problem.config.iterations:
             state, info = kernel.step(self._rng, state)
             # The coordinates stay, and their gradient does not depend on the gauge.
-            state = state._replace(position=deformation.reset_gauge(state.position))
-            values = self._report("sampling", state.evaluation, info)
-            draws.coords.append(state.evaluation.details.coords.astype(np.float32))
+            replicas = [
+                replica._replace(position=deformation.reset_gauge(replica.position)) for replica in split(state)
+            ]
+            state, sampled = join(replicas), replicas[0].evaluation
+            values = self._report("sampling", sampled, info)
+            draws.coords.append(sampled.details.coords.astype(np.float32))
             kernel_values = {"hamiltonian": info.energy, "energy_error": info.energy_error, "n_steps": info.n_gradients}
-            draws.statistics.append(values | kernel_values)
+            exchanges = {f"{EXCHANGE_PREFIX}{k}": rate for k, rate in enumerate(info.exchanges, start=1)}
+            draws.statistics.append(values | kernel_values | exchanges)
             if time.monotonic() - saved > _CHECKPOINT_INTERVAL:
                 self._save(kernel, state)
                 saved = time.monotonic()
@@ -173,6 +201,32 @@ class Chain:
         state = state._replace(position=posterior.deformation.reset_gauge(state.position))
         return HMC(posterior, mass, step_size, config.steps), state
 
+    def _with_hotter_levels(self, kernel: HMC, state: KernelState) -> tuple[ReplicaExchange, KernelState]:
+        """Return the kernel with the levels of higher temperature that are asked for, warmed up, and the ensemble."""
+        stage, deformation = self._stages[-1], _deformation_of(kernel)
+        rows = [record.values["log_likelihood"] for record in self._progress.records if record.stage == stage.name]
+        found = hotter_levels(
+            self._rng,
+            kernel,
+            state,
+            self._problem.config,
+            stage.n_iterations,
+            rows,
+            lambda temperature: self._tempered(deformation, temperature),
+            lambda state, info: self._heed_stop(),
+        )
+        self._temperatures = tuple(temperature_of(level) for level in found[0].levels)
+        if len(self._temperatures) > 1:
+            shown = ", ".join(f"{temperature:.3g}" for temperature in self._temperatures)
+            self._reporter.message(f"chain {self._index + 1}: temperatures of the likelihood {shown}")
+        return found
+
+    def _tempered(self, deformation: Deformation, temperature: float) -> Tempered:
+        """Return the posterior at a temperature, with workspaces of its own: its replica is somewhere else."""
+        likelihood, terms = self._likelihoods[-1].clone(), [term.clone() for term in self._terms]
+        posterior = self._problem.posterior(likelihood, terms, deformation, temperature, self._count, self._team)
+        return Tempered(posterior, temperature)
+
     def _steer(self, stage: int) -> None:
         """Move the structure along its modes towards the map of a stage."""
         progress, problem = self._progress, self._problem
@@ -180,7 +234,7 @@ class Chain:
         contacts = [term for term in self._terms if term.name == "contacts"]
         free = Deformation("local", problem.start, problem.mode_vectors[:0])
         reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
-        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance)
+        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count, self._team)
 
         def directions(coords: Array) -> Array:
             modes = self._modes_for(coords)
@@ -201,7 +255,7 @@ class Chain:
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""
         free = Deformation("local", coords, self._problem.mode_vectors[:0])
-        return self._problem.posterior(self._likelihoods[stage], self._terms, free)(np.zeros(coords.size))
+        return self._posterior_over(free, stage)(np.zeros(coords.size))
 
     def _modes_for(self, coords: Array) -> Array:
         """Return the modes to use at a structure, recomputed where it has moved far enough."""
@@ -219,61 +273,64 @@ class Chain:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
         config, progress = self._problem.config, self._progress
         deformation = Deformation.tethered(config.deformation, progress.coords, progress.modes, config.rigid)
-        return self._problem.posterior(self._likelihoods[stage], self._terms, deformation)
+        return self._posterior_over(deformation, stage)
+
+    def _posterior_over(self, deformation: Deformation, stage: int) -> Posterior:
+        return self._problem.posterior(
+            self._likelihoods[stage], self._terms, deformation, count=self._count, team=self._team
+        )
 
     def _report_only(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> None:
         self._report(stage, evaluation, info)
 
     def _report(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
-        if self._stop.is_set():
-            raise Stopped
+        self._heed_stop()
         progress = self._progress
-        values = observe(self._problem, evaluation, info)
+        values = self._observe(evaluation, info)
         record = Record(self._index, progress.iteration, stage, values)
         progress.records.append(record)
         progress.iteration += 1
         self._reporter.record(record)
         return values
 
-    def _save(self, kernel: HMC | None, state: KernelState | None) -> None:
+    def _heed_stop(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+    def _save(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
         if self._checkpoint is None:
             return
         frozen = None
         if kernel is not None and state is not None:
-            deformation = _deformation_of(kernel)
-            masses = mass_arrays(kernel.mass)
-            frozen = FrozenKernel(deformation.start, deformation.modes, masses, kernel.step_size, state)
+            deformation = _deformation_of(kernel.levels[0])
+            levels = [
+                FrozenLevel(temperature_of(level), mass_arrays(level.mass), level.step_size, replica)
+                for level, replica in zip(kernel.levels, split(state), strict=True)
+            ]
+            frozen = FrozenKernel(deformation.start, deformation.modes, tuple(levels))
+        self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
 
-    def _resume(self) -> tuple[HMC, KernelState] | None:
+    def _resume(self) -> tuple[ReplicaExchange, KernelState] | None:
         """Take up the checkpoint where there is one; return the kernel and state if the warm-up was over."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return None
         self._progress, self._rng.bit_generator.state, frozen = load_checkpoint(self._checkpoint)
+        self._count.n = self._progress.n_gradients
         for record in self._progress.records:
             self._reporter.record(record)
         if frozen is None:
             return None
+        self._temperatures = tuple(level.temperature for level in frozen.levels)
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
-        posterior = self._problem.posterior(self._likelihoods[-1], self._terms, deformation)
-        kernel = HMC(posterior, mass_of_arrays(deformation, frozen.masses), frozen.step_size, config.steps)
-        return kernel, frozen.state
-
-
-class _Counted:
-    """A likelihood that tells a chain of each evaluation."""
-
-    def __init__(self, likelihood: Likelihood, chain: Chain) -> None:
-        self.name = likelihood.name
-        self._likelihood, self._chain = likelihood, chain
-
-    def clone(self) -> _Counted:
-        return _Counted(self._likelihood.clone(), self._chain)
-
-    def log_likelihood_and_gradient(self, coords: Array) -> tuple[float, Array]:
-        self._chain.count_gradient()
-        return self._likelihood.log_likelihood_and_gradient(coords)
+        targets: list[Target] = [self._posterior_over(deformation, -1)]
+        targets += [self._tempered(deformation, level.temperature) for level in frozen.levels[1:]]
+        levels = [
+            HMC(target, mass_of_arrays(deformation, level.masses), level.step_size, config.steps)
+            for target, level in zip(targets, frozen.levels, strict=True)
+        ]
+        return ReplicaExchange(tuple(levels)), join([level.state for level in frozen.levels])
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

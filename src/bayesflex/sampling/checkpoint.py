@@ -31,14 +31,22 @@ class Draws:
 
 
 @dataclass(frozen=True, eq=False)
-class FrozenKernel:
-    """What shapes the kernel that samples: base and modes of the deformation, masses, step size; and where it is."""
+class FrozenLevel:
+    """One level of the kernel that samples: temperature of the likelihood, masses and step size; and where it is."""
 
-    start: Array  # (n_ca, 3)
-    modes: Array  # (n_modes, n_ca, 3)
+    temperature: float
     masses: list[Array]
     step_size: float
     state: KernelState
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenKernel:
+    """What shapes the kernel that samples: base and modes of the deformation, and the levels, of which one samples."""
+
+    start: Array  # (n_ca, 3)
+    modes: Array  # (n_modes, n_ca, 3)
+    levels: tuple[FrozenLevel, ...]
 
 
 @dataclass(eq=False)
@@ -82,8 +90,10 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "draws": np.array(progress.draws.coords, dtype=np.float32),
     }
     if kernel is not None:
-        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes} | _state_arrays(kernel.state)
-        arrays |= {f"mass_{number}": array for number, array in enumerate(kernel.masses)}
+        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes}
+        for number, level in enumerate(kernel.levels):
+            named = _state_arrays(level.state) | {f"mass_{k}": mass for k, mass in enumerate(level.masses)}
+            arrays |= {_level_name(number, name): array for name, array in named.items()}
     facts = {
         "stage": progress.stage,
         "iteration": progress.iteration,
@@ -91,8 +101,9 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "statistics": progress.draws.statistics,
         "records": progress.records,
         "rng": rng_state,
-        "step_size": None if kernel is None else kernel.step_size,
-        "n_masses": 0 if kernel is None else len(kernel.masses),
+        "levels": []
+        if kernel is None
+        else [(level.temperature, level.step_size, len(level.masses)) for level in kernel.levels],
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
@@ -121,11 +132,17 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                 [Record(*row) for row in facts["records"]],
             )
             kernel = None
-            if facts["step_size"] is not None:
-                masses = [saved[f"mass_{number}"] for number in range(facts["n_masses"])]
-                kernel = FrozenKernel(
-                    saved["kernel_start"], saved["kernel_modes"], masses, facts["step_size"], _state_of(saved)
-                )
+            if facts["levels"]:
+                levels = [
+                    FrozenLevel(
+                        temperature,
+                        [saved[_level_name(number, f"mass_{k}")] for k in range(n_masses)],
+                        step_size,
+                        _state_of(saved, number),
+                    )
+                    for number, (temperature, step_size, n_masses) in enumerate(facts["levels"])
+                ]
+                kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], tuple(levels))
     except Exception as error:  # a damaged archive fails in more ways than can be listed
         raise InputError(
             f"{path}: expected a checkpoint of bayesflex, got something else ({error}). "
@@ -147,6 +164,14 @@ def _state_arrays(state: KernelState) -> dict[str, Any]:
     }
 
 
-def _state_of(saved: Mapping[str, Any]) -> KernelState:
-    details = PosteriorDetails(saved["state_coords"], float(saved["log_likelihood"]), float(saved["energy"]))
-    return KernelState(saved["position"], Evaluation(float(saved["log_density"]), saved["gradient"], details))
+def _state_of(saved: Mapping[str, Any], level: int) -> KernelState:
+    def array(name: str) -> Any:
+        return saved[_level_name(level, name)]
+
+    details = PosteriorDetails(array("state_coords"), float(array("log_likelihood")), float(array("energy")))
+    return KernelState(array("position"), Evaluation(float(array("log_density")), array("gradient"), details))
+
+
+def _level_name(level: int, name: str) -> str:
+    """Return the name of an array of a level; the first one, which samples, needs no number."""
+    return name if level == 0 else f"level_{level}_{name}"

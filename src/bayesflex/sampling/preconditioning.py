@@ -157,6 +157,8 @@ def _chain_mass(free: Posterior, rng: Generator) -> BandedMass:
         free.thermal_energy,
         free.centre,
         free.centre_sd,
+        free.count,
+        free.team,
     )
     # Diagonal of the Hessian by random signs (Bekas, Kokiopoulou and Saad 2007), one value per bead.
     curvature = np.zeros(coords.size)

@@ -16,9 +16,11 @@ from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, normal_modes
-from bayesflex.posterior import Posterior
+from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import EnergyTerm, Likelihood
+from bayesflex.sampling.correlation import MapCorrelation
 from bayesflex.structure import Structure
+from bayesflex.team import Team
 from bayesflex.units import thermal_energy
 
 Array = NDArray[np.float64]
@@ -77,6 +79,11 @@ class Problem:
         return np.zeros((0, *self.start.shape)) if self.modes is None else self._selected(self.modes)
 
     @cached_property
+    def correlation(self) -> MapCorrelation:
+        """The correlation with the map; each chain uses a clone of it."""
+        return MapCorrelation(self.target, self.beads)
+
+    @cached_property
     def _links(self) -> NDArray[np.int64]:
         return pairs_along_chain(bonded_to_next(self.ca))
 
@@ -95,8 +102,13 @@ class Problem:
         terms: Sequence[EnergyTerm],
         deformation: Deformation,
         prior_weight: float = 1.0,
+        count: GradientCount | None = None,
+        team: Team | None = None,
     ) -> Posterior:
-        """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times."""
+        """Return the posterior of a stage, with its prior's energy counted ``prior_weight`` times.
+
+        ``count`` counts the evaluations of the likelihood, and ``team`` shares their work.
+        """
         return Posterior(
             likelihood,
             terms,
@@ -104,6 +116,8 @@ class Problem:
             thermal_energy(self.config.temperature) / prior_weight,
             self.start.mean(axis=0),
             self.config.centre_sd,
+            count,
+            team,
         )
 
 

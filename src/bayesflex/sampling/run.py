@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.sampling.chain import Chain
 from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
+from bayesflex.team import Team
 
 #: Below so many CA a gradient takes less time than the interpreter around it (4 chains on two cores, seconds on one
 #: and on two threads: 4.3 and 6.5 for 214 CA, 15.1 and 10.8 for 524).
@@ -35,7 +37,7 @@ def thread_count(config: FitConfig, n_ca: int) -> int:
 
 
 def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelihood]:
-    """Return the likelihood of each stage.
+    """Return the likelihood of each stage; in blurred ones a residue is one bead.
 
     Raises
     ------
@@ -44,7 +46,15 @@ def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelih
     """
     config, target = problem.config, problem.target
     with threadpool_limits(1):
-        return [target.likelihood(config, problem.beads, stage.resolution, problem.start) for stage in stages]
+        return [
+            target.likelihood(
+                config,
+                problem.beads.merged() if stage.resolution > config.resolution else problem.beads,
+                stage.resolution,
+                problem.start,
+            )
+            for stage in stages
+        ]
 
 
 def run_chains(
@@ -82,19 +92,26 @@ def run_chains(
     """
     config = problem.config
     stop = threading.Event()
-    chains = [
-        Chain(
-            problem,
-            stages,
-            likelihoods,
-            index,
-            np.random.default_rng(stream),
-            reporter,
-            stop,
-            None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
-        )
-        for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains))
-    ]
-    reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
-    run_all([chain.run for chain in chains], thread_count(config, len(problem.start)), stop)
+    n_threads = thread_count(config, len(problem.start))
+    at_once = min(n_threads, config.chains)
+    with contextlib.ExitStack() as stack:
+        chains = []
+        for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains)):
+            # Cores that no chain would use help the chains.
+            n_helpers = n_threads // at_once - 1 + (index < n_threads % at_once)
+            chains.append(
+                Chain(
+                    problem,
+                    stages,
+                    likelihoods,
+                    index,
+                    np.random.default_rng(stream),
+                    reporter,
+                    stop,
+                    None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
+                    stack.enter_context(Team(n_helpers)) if n_helpers else None,
+                )
+            )
+        reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
+        run_all([chain.run for chain in chains], n_threads, stop)
     return chains

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesflex import __version__
-from bayesflex.carrying import carry
-from bayesflex.clusters import cluster_chains
-from bayesflex.convergence import Convergence, convergence
+from bayesflex.carrying import make_carrier
+from bayesflex.clusters import describe_clusters, find_clusters
+from bayesflex.convergence import convergence
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
 from bayesflex.diagnostics import cc_centred, cc_mask
@@ -28,14 +28,25 @@ from bayesflex.sampling import Chain, correlations
 from bayesflex.steering import restored
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
+from bayesflex.uncertainty import spread
 from bayesflex.units import b_factor_of_variance
+from bayesflex.workflows.assessment import assess
 from bayesflex.workflows.preparation import PreparedFit
-from bayesflex.workflows.results import FitResult
+from bayesflex.workflows.results import FitResult, cluster_file
+from bayesflex.workflows.summary import (
+    summary_of_assessment,
+    summary_of_chains,
+    summary_of_exchanges,
+    warnings_of_exchanges,
+)
 
 Array = NDArray[np.float64]
 
 #: Chains whose means are closer than this share of the resolution (and than the Å below) hold the same answer.
 _SAME_ANSWER_RESOLUTION, _SAME_ANSWER_LEAST = 0.2, 1.0
+
+#: Conformations that are written as models.
+_MOST_MODELS = 10
 
 #: Iterations of the relaxation: the mean of draws is close to the maximum, and its strain goes in the first hundred.
 _RELAXATION_ITERATIONS = 300
@@ -67,7 +78,8 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     """Return the result of a fit.
 
     The mean is taken over the draws of the best-scoring cluster of chains. The fitted model is that mean, relaxed in
-    the posterior at full resolution (by the prior alone in "global"), with all atoms carried along.
+    the posterior at full resolution (by the prior alone in "global"), with all atoms carried along. Other clusters
+    have models of their own, made alike.
 
     Parameters
     ----------
@@ -80,34 +92,56 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     """
     trace = make_trace(prepared, sampled.chains)
     cutoff = max(_SAME_ANSWER_LEAST, _SAME_ANSWER_RESOLUTION * prepared.config.resolution)
-    used = cluster_chains(trace.chain_means(), trace.log_density.mean(axis=1), cutoff)[0]
+    clusters = find_clusters(trace, cutoff)
     judged = convergence(trace)
-    warnings = (*prepared.warnings, *_left_out(used, trace.n_chains, cutoff), *judged.warnings)
-
-    mean = _mean_structure(prepared.ca, trace, used)
     posterior = full_posterior(prepared, sampled.likelihood)
-    if APPROACHES[prepared.config.deformation][1]:
-        fitted_ca = relax(posterior, mean.coords)
-    else:
-        # What modes alone do not reach is not for the map's pull on single residues to make up: geometry only.
-        fitted_ca = restored(mean.coords, posterior.terms)
-    fitted = prepared.inputs.structure.with_coords(carry(prepared.inputs.structure, fitted_ca))
-    fitted_map = map_of(prepared, fitted_ca)
-    summary = _summary(prepared, sampled, trace, judged, used, posterior, mean.coords, fitted_ca, fitted_map)
+    traces = [_geometry(prepared, posterior, cluster.mean) for cluster in clusters[:_MOST_MODELS]]
+    carrier = make_carrier(prepared.inputs.structure)
+    models = [prepared.inputs.structure.with_coords(carrier.carry(ca)) for ca in traces]
+
+    used = clusters[0].chains
+    draws = trace.coords[list(used)].reshape(-1, trace.n_ca, 3)
+    mean = _mean_structure(prepared.ca, draws)
+    n_gradients = sum(chain.n_gradients for chain in sampled.chains)
+    found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
+    fitted_map = map_of(prepared, traces[0])
+    warnings = [*prepared.warnings]
+    if len(clusters) > 1:
+        files = [cluster_file(number) for number in range(1, len(models))]
+        warnings.append(describe_clusters(clusters, trace, cutoff, files))
+    warnings += [*judged.warnings, *warnings_of_exchanges(sampled.chains), *found.warnings]
+    summary = (
+        _summary(prepared, sampled, posterior, mean.coords, traces[0], fitted_map)
+        | summary_of_chains(trace, judged, clusters)
+        | summary_of_exchanges(sampled.chains)
+        | summary_of_assessment(found)
+        | {"seed": prepared.config.seed, "version": __version__, "warnings": warnings}
+    )
     return FitResult(
         start=prepared.inputs.structure,
         config=prepared.config,
         trace=trace,
         mean=mean,
-        fitted=fitted,
+        fitted=models[0],
         fitted_map=fitted_map,
+        residual_map=_on_input_grid(found.residual.z_score, prepared.inputs.density),
         records=tuple(record for chain in sampled.chains for record in chain.records),
         convergence=judged,
-        chains_used=tuple(used),
-        warnings=warnings,
-        summary=summary | {"warnings": list(warnings)},
+        clusters=clusters,
+        other_models=tuple(models[1:]),
+        assessment=found,
+        warnings=tuple(warnings),
+        summary=summary,
         inputs=inputs,
     )
+
+
+def _geometry(prepared: PreparedFit, posterior: Posterior, mean: Array) -> Array:
+    """Return a mean structure (n_ca, 3), Å, with a geometry that the prior allows."""
+    if APPROACHES[prepared.config.deformation][1]:
+        return relax(posterior, mean)
+    # What modes alone do not reach is not for the map's pull on single residues to make up: geometry only.
+    return restored(mean, posterior.terms)
 
 
 def make_trace(prepared: PreparedFit, chains: Sequence[Chain]) -> Trace:
@@ -189,36 +223,31 @@ def map_of(prepared: PreparedFit, ca: Array) -> DensityMap:
     return replace(density.with_values(values.astype(np.float32)), name="fitted map", notes=())
 
 
-def _mean_structure(ca: Structure, trace: Trace, used: Sequence[int]) -> Structure:
+def _mean_structure(ca: Structure, draws: NDArray[np.float32]) -> Structure:
     """Return the mean trace of the chains used; its B-factors are the posterior variance, mean over directions."""
-    draws = trace.coords[list(used)].reshape(-1, trace.n_ca, 3).astype(np.float64)
-    variance = draws.var(axis=0).mean(axis=1)
-    b_factor = np.array([b_factor_of_variance(value) for value in variance.tolist()])
-    return replace(ca.with_coords(draws.mean(axis=0)), b_factor=b_factor, name="mean")
+    b_factor = np.array([b_factor_of_variance(value) for value in (spread(draws)[0] ** 2).tolist()])
+    return replace(ca.with_coords(draws.mean(axis=0, dtype=np.float64)), b_factor=b_factor, name="mean")
 
 
-def _left_out(used: Sequence[int], n_chains: int, cutoff: float) -> tuple[str, ...]:
-    others = [str(chain) for chain in range(n_chains) if chain not in used]
-    if not others:
-        return ()
-    return (
-        f"{len(others)} of {n_chains} chains ({', '.join(others)}) ended more than {cutoff:.1f} Å from the "
-        "best-scoring ones and are left out of the answer. More iterations of warm-up may bring them together.",
-    )
+def _on_input_grid(z_score: DensityMap, density: DensityMap) -> DensityMap:
+    """Return the part of a map on the working grid that lies in the box of the input, whose voxels coincide."""
+    first = np.rint((z_score.origin - density.origin) / density.voxel_size).astype(int)
+    low = np.maximum(-first, 0)
+    high = np.minimum(np.array(z_score.shape_xyz), np.array(density.shape_xyz) - first)
+    part = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+    origin = density.to_position((first + low).astype(np.float64))
+    return density.on_grid(np.ascontiguousarray(z_score.values[part]), density.voxel_size, origin)
 
 
 def _summary(
     prepared: PreparedFit,
     sampled: Sampled,
-    trace: Trace,
-    judged: Convergence,
-    used: Sequence[int],
     posterior: Posterior,
     mean: Array,
     fitted: Array,
     fitted_map: DensityMap,
 ) -> dict[str, Any]:
-    """Return the numbers of ``summary.json``; lengths in Å, energies in kcal/mol, log densities in nats."""
+    """Return the numbers of model, map and run; lengths in Å, energies in kcal/mol, log densities in nats."""
     config, problem, density = prepared.config, prepared.problem, prepared.inputs.density
     places = {"start": problem.start, "fitted": fitted}
     maps = {"start": map_of(prepared, problem.start), "fitted": fitted_map}
@@ -226,7 +255,6 @@ def _summary(
     radius = max(config.resolution, _LEAST_MASK_RADIUS)
     n_gradients = sum(chain.n_gradients for chain in sampled.chains)
     n_threads = min(config.threads, config.chains)
-    acceptance = trace.sample_stats["acceptance_rate"].mean(axis=1)
     summary: dict[str, Any] = {
         "cc_uncentred": {name: values["cc_uncentred"] for name, values in correlation.items()},
         "cc_centred": {name: values["cc_centred"] for name, values in correlation.items()},
@@ -262,14 +290,4 @@ def _summary(
         "sigma": problem.target.sigma,
         "region_volume": problem.target.region_volume,
         "observations": problem.target.counted_observations(config),
-        "chains_used": list(used),
-        "acceptance": float(acceptance.mean()),
-        "acceptance_of_chains": acceptance.tolist(),
-        "n_divergent": int(trace.sample_stats["diverging"].sum()),
-        "r_hat_max": judged.r_hat_max,
-        "ess_min": judged.ess_min,
-        "ess_tail_min": judged.ess_tail_min,
-        "bfmi_min": judged.bfmi_min,
-        "seed": config.seed,
-        "version": __version__,
     }

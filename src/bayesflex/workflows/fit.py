@@ -221,6 +221,14 @@ def _tell(result: FitResult, say: Callable[[str], None]) -> None:
     if "rmsd_to_reference" in summary:
         mean = summary["rmsd_to_reference"]["mean"]
         rows.append(("RMSD to the reference", f"{change('rmsd_to_reference', 2, ' Å')} (posterior mean {mean:.2f} Å)"))
+    sd, radius = summary["sd"], summary["radius_90"]
+    rows.append(
+        (
+            "uncertainty of a CA",
+            f"SD {sd['median']:.2f} Å, at most {sd['max']:.2f}; 90 % within {radius['median']:.2f} Å, at most "
+            f"{radius['max']:.2f}",
+        )
+    )
     seconds = summary["seconds"]
     lowest = min(summary["acceptance_of_chains"])
     rows += [
@@ -236,5 +244,7 @@ def _tell(result: FitResult, say: Callable[[str], None]) -> None:
         ("time", f"{seconds['total']:.1f} s, of which {seconds['sampling']:.1f} s sampling"),
     ]
     say(as_table(rows))
+    for finding in result.assessment.findings:
+        say(finding)
     for warning in result.warnings:
         say(f"Warning: {warning}")

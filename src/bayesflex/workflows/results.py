@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex import __version__
-from bayesflex.carrying import make_carrier
+from bayesflex.carrying import Carrier, make_carrier
+from bayesflex.clusters import Cluster
 from bayesflex.config import FitConfig, config_to_toml
 from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
@@ -26,9 +28,21 @@ from bayesflex.io.structures import fits_pdb, write_ensemble, write_structure
 from bayesflex.io.trajectories import write_trajectory
 from bayesflex.metrics import MetricsTable, metric_columns, metrics_table, write_metrics
 from bayesflex.plots import PLOTS, save_figure
+from bayesflex.plots.shells import plot_shells
+from bayesflex.plots.uncertainty import plot_uncertainty
 from bayesflex.protocols import Record
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, save_trace
+from bayesflex.uncertainty import ResidueUncertainty
+from bayesflex.workflows.assessment import Assessment
+from bayesflex.workflows.uncertainty_files import (
+    mmcif_category,
+    residue_rows,
+    with_b_factors,
+    write_attributes,
+    write_shells,
+    write_uncertainty,
+)
 
 Array = NDArray[np.float64]
 
@@ -62,12 +76,18 @@ class FitResult:
         All atoms of the model, carried along with that mean relaxed in the posterior.
     fitted_map
         Density of the fitted model on the map's own grid, with its header.
+    residual_map
+        What the fit leaves of the map, in standard deviations of the noise, on the part of its grid that was fitted.
     records
         Every iteration of every chain.
     convergence
         R-hat and effective sample size over all chains.
-    chains_used
-        Numbers of the chains that make up the answer, counted from 0.
+    clusters
+        Chains by the conformation in which they ended; the first makes up the answer.
+    other_models
+        A fitted model for each of the other clusters, as far as they are written.
+    assessment
+        Uncertainty of each residue, and what the fit leaves of the map.
     warnings
         Sentences for the user.
     summary
@@ -82,9 +102,12 @@ class FitResult:
     mean: Structure
     fitted: Structure
     fitted_map: DensityMap
+    residual_map: DensityMap
     records: tuple[Record, ...]
     convergence: Convergence
-    chains_used: tuple[int, ...]
+    clusters: tuple[Cluster, ...]
+    other_models: tuple[Structure, ...]
+    assessment: Assessment
     warnings: tuple[str, ...]
     summary: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -98,6 +121,21 @@ class FitResult:
     def metric_columns(self) -> tuple[str, ...]:
         """Columns of numbers of ``metrics.csv``."""
         return metric_columns(self.trace.mode_numbers.tolist(), "rmsd_to_reference" in self.summary)
+
+    @property
+    def chains_used(self) -> tuple[int, ...]:
+        """Numbers of the chains that make up the answer, counted from 0."""
+        return self.clusters[0].chains
+
+    @property
+    def uncertainty(self) -> ResidueUncertainty:
+        """Of each residue of the CA trace."""
+        return self.assessment.uncertainty
+
+    @cached_property
+    def carrier(self) -> Carrier:
+        """What carries all atoms of the model along with a CA trace."""
+        return make_carrier(self.start)
 
     def ensemble(self) -> Array:
         """Return CA positions of at most ``ENSEMBLE_SIZE`` draws, evenly over the chains used, (n, n_ca, 3), Å."""
@@ -131,13 +169,14 @@ def write_result(result: FitResult, out: Path) -> None:
         If a file cannot be written; that file is then absent, not half there.
     """
     write_structure(result.mean, out / "mean.cif")
-    write_structure(result.fitted, out / "fitted.cif")
-    if fits_pdb(result.fitted):
-        write_structure(result.fitted, out / "fitted.pdb")
+    _write_models(result, out)
     _write_ensemble(result, out / "ensemble.cif")
     frames = result.trace.coords.reshape(-1, result.trace.n_ca, 3)
     write_trajectory(frames.astype(np.float64), result.mean, out / "trajectory.dcd")
     write_map(result.fitted_map, out / "fitted.mrc")
+    write_map(result.residual_map, out / "residual_z.mrc")
+    write_shells(result.assessment.residual.shells, out / "shells.csv")
+    save_figure(plot_shells(result.assessment.residual.shells), out / "shells.png")
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / "trace.nc")
     write_convergence(result.convergence, out / "diagnostics.csv")
@@ -175,11 +214,32 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def cluster_file(number: int) -> str:
+    """Return the name of the model of a cluster, counted from 0; that of the first is ``fitted.cif``."""
+    return f"cluster-{number + 1}.cif"
+
+
+def _write_models(result: FitResult, out: Path) -> None:
+    """Write the fitted models, and the uncertainty of each residue in every form."""
+    rows = residue_rows(result.fitted, result.uncertainty, result.carrier.other_weights)
+    fitted = result.fitted
+    if result.config.uncertainty_as_b_factors:
+        fitted = with_b_factors(fitted, rows)
+    write_structure(fitted, out / "fitted.cif", categories=[mmcif_category(rows)])
+    if fits_pdb(fitted):
+        write_structure(fitted, out / "fitted.pdb")
+    for number, model in enumerate(result.other_models, start=1):
+        write_structure(model, out / cluster_file(number))
+    write_uncertainty(rows, out / "uncertainty.csv")
+    write_attributes(rows, out / "uncertainty.defattr")
+    ca = result.mean
+    save_figure(plot_uncertainty(ca.chain, result.uncertainty), out / "uncertainty.png")
+
+
 def _write_ensemble(result: FitResult, path: Path) -> None:
     coords = result.ensemble()
     if ensemble_has_all_atoms(result):
-        carrier = make_carrier(result.start)
-        write_ensemble(result.start, np.array([carrier.carry(ca) for ca in coords]), path)
+        write_ensemble(result.start, np.array([result.carrier.carry(ca) for ca in coords]), path)
     else:
         write_ensemble(result.mean, coords, path)
 

@@ -19,8 +19,8 @@ from bayesflex.errors import InputError
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.workflows.results import CONFIG_FILE, SUMMARY_FILE, saved_config, write_text
 
-#: Settings that decide how fast a fit runs and not what it finds.
-_FREE_SETTINGS = ("threads",)
+#: Settings that decide how fast a fit runs, or how it is written, and not what it finds.
+_FREE_SETTINGS = ("threads", "uncertainty_as_b_factors")
 
 _CHECKPOINTS = "checkpoint"
 _STOPWATCH = "seconds.json"

@@ -1,0 +1,159 @@
+"""Tempering: a ladder of posteriors in which the map counts less and less, for replica exchange.
+
+At temperature T of the likelihood, which has nothing to do with that of the structural prior, the density is
+
+    log P_T(theta) = (log L + log p(centroid) + log p(theta)) / T - U / (k_B T_prior)
+
+so that U counts as ever and the molecule does not melt, while peaks of log L flatten. T = 1 is the posterior itself.
+The weak densities of centroid and rigid motion flatten too, which is of no consequence: what the hotter levels are
+decides how well replicas mix, never what the first one samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from bayesflex.config import FitConfig
+from bayesflex.mcmc.adaptation import OnIteration, warm_up
+from bayesflex.mcmc.hmc import HMC
+from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.masses import Mass
+from bayesflex.mcmc.replica_exchange import ReplicaExchange, join
+from bayesflex.posterior import Posterior
+from bayesflex.protocols import Evaluation, KernelInfo, KernelState
+from bayesflex.sampling.preconditioning import matched_mass
+
+Array = NDArray[np.float64]
+
+#: Statistics of a draw: with what probability levels k and k + 1 exchanged, k from 1 on.
+EXCHANGE_PREFIX = "exchange_"
+
+#: Neighbours in a ladder that is found are this many standard deviations of log L apart. For a normal posterior the
+#: exchange is then accepted with erfc(spacing / 2), two times in five.
+_SPACING = 1.2
+
+
+class Tempered:
+    """The posterior at a temperature of the likelihood.
+
+    Parameters
+    ----------
+    posterior
+        Whose prior energy counts ``temperature`` times, so that what is left after the division is U as ever.
+    temperature
+        T, at least 1.
+    """
+
+    def __init__(self, posterior: Posterior, temperature: float) -> None:
+        self.posterior = posterior
+        self.temperature = temperature
+
+    def __call__(self, position: Array) -> Evaluation:
+        """Evaluate the log density and its gradient; ``details`` are the posterior's, with log L at T = 1."""
+        return self._cooled(self.posterior(position), 1.0 / self.temperature)
+
+    def integrate(
+        self, position: Array, momentum: Array, evaluation: Evaluation, step_size: float, n_steps: int, mass: Mass
+    ) -> LeapfrogResult | None:
+        """Make a trajectory as the posterior makes it, see :meth:`bayesflex.posterior.Posterior.integrate`.
+
+        Leapfrog for f/T with momentum p and step ε is leapfrog for f with √T p and ε/√T.
+        """
+        root = math.sqrt(self.temperature)
+        start = self._cooled(evaluation, self.temperature)
+        result = self.posterior.integrate(position, root * momentum, start, step_size / root, n_steps, mass)
+        if result is None:
+            return None
+        return result._replace(
+            momentum=result.momentum / root, evaluation=self._cooled(result.evaluation, 1.0 / self.temperature)
+        )
+
+    @staticmethod
+    def _cooled(evaluation: Evaluation, factor: float) -> Evaluation:
+        log_density, gradient, details = evaluation
+        return Evaluation(factor * log_density, factor * gradient, details)
+
+
+def temperature_of(kernel: HMC) -> float:
+    """Return the temperature of a level of a ladder."""
+    return kernel.target.temperature if isinstance(kernel.target, Tempered) else 1.0
+
+
+def hotter_levels(
+    rng: Generator,
+    kernel: HMC,
+    state: KernelState,
+    config: FitConfig,
+    n_iterations: int,
+    log_likelihoods: Sequence[float],
+    make: Callable[[float], Tempered],
+    on_iteration: OnIteration,
+) -> tuple[ReplicaExchange, KernelState]:
+    """Return the kernel with the levels of higher temperature that are asked for, and the state of the ensemble.
+
+    Each level starts where the one before is, has masses matched there, and is warmed up as a chain is.
+
+    Parameters
+    ----------
+    rng
+        Random numbers.
+    kernel, state
+        Of the posterior itself, warmed up.
+    config
+        ``temperatures``, and the settings of the sampler.
+    n_iterations
+        Iterations of the warm-up of each level.
+    log_likelihoods
+        log L (nats) in the iterations of the kernel's own warm-up.
+    make
+        Returns the posterior at a temperature.
+    on_iteration
+        Called after each iteration.
+
+    Raises
+    ------
+    SamplingError
+        If the density of a level is not finite around its start.
+    """
+    levels, replicas, temperatures = [kernel], [state], [1.0]
+    seen = list(log_likelihoods)
+
+    def listen(state: KernelState, info: KernelInfo) -> None:
+        seen.append(state.evaluation.details.log_likelihood)
+        on_iteration(state, info)
+
+    while len(levels) < _n_temperatures(config):
+        # Of the warm-up the later half: the earlier one heats.
+        temperatures.append(_next_temperature(config, temperatures, seen[len(seen) // 2 :]))
+        target = make(temperatures[-1])
+        theta = replicas[-1].position
+        mass = matched_mass(target.posterior, theta, rng)
+        seen.clear()
+        start = KernelState(theta, target(theta))
+        hot, step_size = warm_up(rng, target, start, mass, n_iterations, config.steps, config.target_acceptance, listen)
+        levels.append(HMC(target, mass, step_size, config.steps))
+        replicas.append(hot._replace(position=target.posterior.deformation.reset_gauge(hot.position)))
+    return ReplicaExchange(tuple(levels)), join(replicas)
+
+
+def _n_temperatures(config: FitConfig) -> int:
+    given = config.temperatures
+    return int(given[0]) if len(given) == 1 else max(1, len(given))
+
+
+def _next_temperature(config: FitConfig, temperatures: Sequence[float], log_likelihoods: Sequence[float]) -> float:
+    """Return the temperature of the level after these: the one given or, where a count is, one found.
+
+    The inverse temperature β = 1/T falls by a factor of exp(−spacing / (β σ)), σ the standard deviation of log L at
+    the level before: then neighbours exchange about equally often all over the ladder.
+    """
+    if len(config.temperatures) > 1:
+        return config.temperatures[len(temperatures)]
+    spread = float(np.std(log_likelihoods)) / temperatures[-1]
+    # Where log L hardly varies there is little left to flatten: a ratio of e is far enough.
+    return temperatures[-1] * math.exp(min(_SPACING / max(spread, 1e-6), 1.0))
