@@ -9,7 +9,7 @@ the unknowns stay 3N and the gradient's pull-back is exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -48,6 +48,10 @@ class BeadArrays(NamedTuple):
 NO_BEADS = BeadArrays(np.zeros(0, np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 3)), True, np.zeros((4, 3)))
 
 
+#: Beads of different B-factors are rendered in so many widths at most.
+N_CLASSES = 4
+
+
 @dataclass(frozen=True, eq=False)
 class BeadModel:
     """Beads in the local frames of a CA trace: ``b = r_i + a u + b v + c (u × v)``.
@@ -67,6 +71,9 @@ class BeadModel:
         Scattering weights, mean 1 per residue, shape (n_beads,).
     spread
         Root mean square distance of the atoms from their bead, per direction, Å; 0 for unit CA beads.
+    blur
+        Standard deviation by which each bead is wider than the sharpest one, Å, shape (n_beads,); None where all are
+        alike. It comes from the B-factors.
     """
 
     residue: NDArray[np.int64]
@@ -74,6 +81,12 @@ class BeadModel:
     coefficients: Array
     weights: Array
     spread: float
+    blur: Array | None = None
+
+    @cached_property
+    def classes(self) -> tuple[NDArray[np.int64], Array] | None:
+        """The class of each bead, (n_beads,), and the blur of each class, Å; None where all beads are alike."""
+        return None if self.blur is None else _classes(self.blur)
 
     @property
     def arrays(self) -> BeadArrays:
@@ -114,7 +127,8 @@ class BeadModel:
             [np.bincount(group, self.weights * self.coefficients[:, k]) / weights for k in range(3)], axis=1
         )
         _, first = np.unique(self.residue, return_index=True)
-        return BeadModel(residues, self.frame[first], coefficients, weights, self.spread)
+        blur = None if self.blur is None else np.sqrt(np.bincount(group, self.weights * self.blur**2) / weights)
+        return BeadModel(residues, self.frame[first], coefficients, weights, self.spread, blur)
 
     def attach(self, likelihood: Likelihood) -> Likelihood:
         """Return a likelihood of the CA positions from one of the bead positions."""
@@ -179,10 +193,20 @@ def two_beads(structure: Structure, ca: Structure) -> BeadModel:
     return _grouped(structure, ca, split=True)
 
 
-def make_beads(name: str, structure: Structure, ca: Structure) -> BeadModel:
+def make_beads(name: str, structure: Structure, ca: Structure, b_factors: bool = False) -> BeadModel:
     """Return the beads of a model by their name in the configuration: "ca", "centroid", "two".
 
     A model that holds nothing but CA atoms gives unit CA beads whatever the name.
+
+    Parameters
+    ----------
+    name
+        What a residue scatters.
+    structure, ca
+        The model and its CA trace.
+    b_factors
+        Whether beads are widened by the mean B-factors of their atoms: the resolution says how wide the sharpest bead
+        is, and B = 8π² u² (one direction) by how much another is wider.
 
     Raises
     ------
@@ -192,8 +216,40 @@ def make_beads(name: str, structure: Structure, ca: Structure) -> BeadModel:
     if name not in ("ca", "centroid", "two"):
         raise ConfigError(f"bead: expected ca, centroid or two, got {name!r}")
     if name == "ca" or not np.any(~structure.is_ca & (_ca_of_atoms(structure, ca) >= 0)):
-        return ca_beads(ca)
-    return centroid_beads(structure, ca) if name == "centroid" else two_beads(structure, ca)
+        beads = ca_beads(ca)
+    else:
+        beads = centroid_beads(structure, ca) if name == "centroid" else two_beads(structure, ca)
+    return replace(beads, blur=_blur(_b_factors(beads, structure, ca))) if b_factors else beads
+
+
+def _b_factors(beads: BeadModel, structure: Structure, ca: Structure) -> Array:
+    """Return the mean B-factor (Å²) of the atoms of each bead, shape (n_beads,)."""
+    of_residue = _ca_of_atoms(structure, ca)
+    atoms = np.flatnonzero((of_residue >= 0) & ~np.isin(structure.element, ["H", "D"]))
+    if beads.on_ca:
+        return np.asarray(ca.b_factor, dtype=np.float64)
+    # Two beads of a residue come backbone first; a single one holds all its atoms.
+    count = np.bincount(beads.residue, minlength=ca.n_atoms)
+    side = ~np.isin(structure.atom_name[atoms], _BACKBONE) & (count[of_residue[atoms]] > 1)
+    first = np.searchsorted(beads.residue, of_residue[atoms])
+    bead = first + side
+    return np.bincount(bead, structure.b_factor[atoms], minlength=len(beads.residue)) / np.bincount(
+        bead, minlength=len(beads.residue)
+    )
+
+
+def _blur(b_factor: Array) -> Array:
+    """Return by how much beads are wider than the sharpest one, Å, from their B-factors, Å²."""
+    return np.asarray(np.sqrt((b_factor - b_factor.min()) / (8.0 * math.pi**2)))
+
+
+def _classes(blur: Array) -> tuple[NDArray[np.int64], Array]:
+    """Return classes of like squares of the blur, ``N_CLASSES`` at most, and the mean blur of each."""
+    square = blur**2
+    edges = np.linspace(square.min(), square.max(), N_CLASSES + 1)[1:-1]
+    found, kind = np.unique(np.searchsorted(edges, square, side="right"), return_inverse=True)
+    mean = np.bincount(kind, square, minlength=len(found)) / np.bincount(kind, minlength=len(found))
+    return kind.astype(np.int64), np.sqrt(mean)
 
 
 def _ca_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:

@@ -24,9 +24,10 @@ _LARGEST_SWEPT = 24
 _COARSE_TOLERANCE, _COARSE_ITERATIONS = 1e-2, 10
 
 
+# Written with plain indices: slices of arrays take Numba three times as long to compile.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _subtract_rows(row_start, column, values, vectors, i, low, high, out):  # type: ignore[no-untyped-def]
-    """Subtract from out (3, m) the rows of bead i times vectors (3 n, m), for columns outside low <= j < high."""
+def _subtract_row(row_start, column, values, vectors, i, low, high, out, place):  # type: ignore[no-untyped-def]
+    """Subtract row i of a matrix of 3 × 3 times vectors (3 n, m) from out (.., m) at place, but for low <= j < high."""
     n_vectors = vectors.shape[1]
     for q in range(row_start[i], row_start[i + 1]):
         j = column[q]
@@ -37,18 +38,18 @@ def _subtract_rows(row_start, column, values, vectors, i, low, high, out):  # ty
         h20, h21, h22 = values[q, 2, 0], values[q, 2, 1], values[q, 2, 2]
         for k in range(n_vectors):
             x, y, z = vectors[3 * j, k], vectors[3 * j + 1, k], vectors[3 * j + 2, k]
-            out[0, k] -= h00 * x + h01 * y + h02 * z
-            out[1, k] -= h10 * x + h11 * y + h12 * z
-            out[2, k] -= h20 * x + h21 * y + h22 * z
+            out[place, k] -= h00 * x + h01 * y + h02 * z
+            out[place + 1, k] -= h10 * x + h11 * y + h12 * z
+            out[place + 2, k] -= h20 * x + h21 * y + h22 * z
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _sweep_kernel(  # type: ignore[no-untyped-def]
-    row_start, column, values, start, place, inverses, right, forward, solution, work
+    row_start, column, values, start, inverse_start, inverses, right, forward, solution, work
 ):
     """Solve each block for its own unknowns, one after the other: forward from zero, or backward from solution.
 
-    right, solution: (3 n, m); place: where each block's inverse begins in inverses; work: (3 largest block, m).
+    right, solution: (3 n, m); inverses of all blocks, one after the other; work: (3 largest block, m).
     """
     n = row_start.shape[0] - 1
     n_blocks = start.shape[0] - 1
@@ -56,35 +57,37 @@ def _sweep_kernel(  # type: ignore[no-untyped-def]
     for step in range(n_blocks):
         b = step if forward else n_blocks - 1 - step
         first, last = start[b], start[b + 1]
-        for i in range(first, last):
-            row = work[3 * (i - first) : 3 * (i - first) + 3]
-            row[:] = right[3 * i : 3 * i + 3]
-            _subtract_rows(row_start, column, values, solution, i, first, n if forward else last, row)
         size = 3 * (last - first)
         for a in range(size):
-            target = solution[3 * first + a]
-            target[:] = 0.0
+            for k in range(n_vectors):
+                work[a, k] = right[3 * first + a, k]
+        for i in range(first, last):
+            _subtract_row(row_start, column, values, solution, i, first, n if forward else last, work, 3 * (i - first))
+        for a in range(size):
+            for k in range(n_vectors):
+                solution[3 * first + a, k] = 0.0
             for c in range(size):
-                h = inverses[place[b] + a * size + c]
+                h = inverses[inverse_start[b] + a * size + c]
                 for k in range(n_vectors):
-                    target[k] += h * work[c, k]
+                    solution[3 * first + a, k] += h * work[c, k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _remainder_kernel(row_start, column, values, start, solution, remainder):  # type: ignore[no-untyped-def]
-    """Set remainder (3 n, m) to what a forward sweep leaves: the columns of later blocks."""
-    remainder[:] = 0.0
+def _remainder_kernel(row_start, column, values, start, vectors, out):  # type: ignore[no-untyped-def]
+    """Subtract from out (3 n, m) the matrix times vectors, counting for each row the columns of later blocks alone.
+
+    This is what a forward sweep leaves of its right-hand side.
+    """
     for b in range(start.shape[0] - 1):
         for i in range(start[b], start[b + 1]):
-            _subtract_rows(row_start, column, values, solution, i, 0, start[b + 1], remainder[3 * i : 3 * i + 3])
+            _subtract_row(row_start, column, values, vectors, i, 0, start[b + 1], out, 3 * i)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _multiply_kernel(row_start, column, values, vectors, out):  # type: ignore[no-untyped-def]
-    """Set out (3 n, m) to minus the matrix times vectors (3 n, m)."""
-    out[:] = 0.0
+def _product_kernel(row_start, column, values, vectors, out):  # type: ignore[no-untyped-def]
+    """Subtract from out (3 n, m) the matrix times vectors."""
     for i in range(row_start.shape[0] - 1):
-        _subtract_rows(row_start, column, values, vectors, i, 0, 0, out[3 * i : 3 * i + 3])
+        _subtract_row(row_start, column, values, vectors, i, 0, 0, out, 3 * i)
 
 
 class BlockPreconditioner:
@@ -109,7 +112,7 @@ class BlockPreconditioner:
         self._motions_transposed = self._motions.T.tocsr()
         self._coarse = project_hessian(hessian, self._motions)
         self._factor = shifted_factor(self._coarse, shift)
-        self._place, self._inverses = _block_inverses(hessian, self._blocks, shift)
+        self._inverse_start, self._inverses = _block_inverses(hessian, self._blocks, shift)
 
     def coarse_modes(self, rigid: Array, n_modes: int) -> Array:
         """Return the lowest modes of rigid blocks, shape (3 n_beads, n_modes), beside rigid motions, (3 n_beads, 6)."""
@@ -128,18 +131,18 @@ class BlockPreconditioner:
 
     def multiply(self, vectors: Array) -> Array:
         """Return the Hessian times columns, shape (3 n_beads, m)."""
-        negative = np.empty(vectors.shape)
-        _multiply_kernel(self._hessian.indptr, self._hessian.indices, self._hessian.data, vectors, negative)
+        negative = np.zeros(vectors.shape)
+        _product_kernel(self._hessian.indptr, self._hessian.indices, self._hessian.data, vectors, negative)
         return np.negative(negative, out=negative)
 
     def __call__(self, residuals: Array) -> Array:
         """Return approximate solutions for right-hand sides, shape (3 n_beads, m)."""
         h = self._hessian
         right = np.ascontiguousarray(residuals)
-        solution, remainder = np.zeros_like(right), np.empty_like(right)
+        solution, remainder = np.zeros_like(right), np.zeros_like(right)
         work = np.empty((3 * int(np.diff(self._blocks.start).max()), right.shape[1]))
         matrix = (h.indptr, h.indices, h.data)
-        blocks = (self._blocks.start, self._place, self._inverses)
+        blocks = (self._blocks.start, self._inverse_start, self._inverses)
         _sweep_kernel(*matrix, *blocks, right, True, solution, work)
         _remainder_kernel(*matrix, self._blocks.start, solution, remainder)
         coarse = self._factor.solve(np.asfortranarray(self._motions_transposed @ remainder))

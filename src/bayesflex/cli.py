@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +46,7 @@ class _Commands(TyperGroup):
                 raise
             raise _failed(ctx, f"{error.filename}: {error.strerror}; free some space and repeat the command") from error
         except KeyboardInterrupt as error:
-            resumable = ctx.invoked_subcommand == "fit"
+            resumable = ctx.invoked_subcommand in ("fit", "calibrate")
             hint = " To go on from where it stopped, repeat the command with --resume." if resumable else ""
             typer.echo(f"Interrupted.{hint}", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from error
@@ -306,6 +306,35 @@ def compare(
 
 
 @app.command()
+def calibrate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")],
+    *,
+    replicates: Annotated[int, typer.Option("--replicates", min=1, help="Truths to draw and to fit.")] = 200,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="marginal, or gaussian with white noise of known level and scale.")
+    ] = "marginal",
+    observations: Annotated[
+        str, typer.Option("--observations", help="How fits count observations: resolution, voxels, or a number.")
+    ] = "resolution",
+    resolution: Annotated[float, typer.Option("--resolution", help="Resolution of the simulated maps, Å.")] = 6.0,
+    seed: Seed = 1,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="Replicates at the same time; 0 for as many as cores.")
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the calibration in the folder.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Check on simulated maps that error bars hold what they promise."""
+    from bayesflex.workflows.calibrate import CalibrationPlan, run_calibrate
+
+    plan = CalibrationPlan(replicates, likelihood, observations, resolution, seed, threads)
+    result = run_calibrate(out, plan, resume=resume, reporter=_progress())
+    _echo_table(result.rows())
+    typer.echo(result.verdict)
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")] = Path(
         "bayesflex-demo"
@@ -338,6 +367,18 @@ def _progress() -> ProgressReporter:
     from bayesflex.reporters import ProgressReporter
 
     return ProgressReporter(Console())
+
+
+def _echo_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first row has the headings."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], box=box.SIMPLE)
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _echo_notes(notes: Iterable[str]) -> None:

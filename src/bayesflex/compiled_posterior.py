@@ -28,6 +28,7 @@ from bayesflex.energy.contacts import ContactArrays, NativeContacts, contact_ene
 from bayesflex.energy.dihedrals import DihedralArrays, Dihedrals, dihedral_energy
 from bayesflex.energy.excluded_volume import ExcludedVolume, RepulsionArrays, repulsion_energy
 from bayesflex.likelihood.gaussian import GaussianLikelihood, gaussian_of_overlap
+from bayesflex.likelihood.half_maps import HalfMapLikelihood, half_maps_of_overlap
 from bayesflex.likelihood.marginal import MarginalLikelihood, marginal_of_overlap
 from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, mass_at_rest, velocity
 from bayesflex.mcmc.integrators import LeapfrogResult
@@ -48,11 +49,16 @@ _DONE, _ZERO, _LIST_REPULSION, _LIST_TILES = 0, 1, 2, 3
 #: That a coordinate is not finite; and how a trajectory ended besides: with a position, or a density, that is not.
 _NOWHERE, _LOST_POSITION, _LOST_DENSITY = 4, 5, 6
 
-_NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL = 0, 1, 2
+_NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL, _HALF_MAPS = 0, 1, 2, 3
 
 #: A mass for evaluations, in which nothing moves.
 _AT_REST = mass_at_rest()
-_FORMS = {type(None): _NO_LIKELIHOOD, GaussianLikelihood: _GAUSSIAN, MarginalLikelihood: _MARGINAL}
+_FORMS = {
+    type(None): _NO_LIKELIHOOD,
+    GaussianLikelihood: _GAUSSIAN,
+    MarginalLikelihood: _MARGINAL,
+    HalfMapLikelihood: _HALF_MAPS,
+}
 
 #: What stands for a term that is not there.
 _NOTHING = np.zeros(0)
@@ -103,6 +109,8 @@ def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-u
     """Return the log likelihood and its derivatives by cross and power."""
     if form == _GAUSSIAN:
         return gaussian_of_overlap(cross, power, map_power, parameters)
+    if form == _HALF_MAPS:
+        return half_maps_of_overlap(cross, power, map_power, parameters)
     return marginal_of_overlap(cross, power, map_power, parameters)
 
 
@@ -265,7 +273,7 @@ class CompiledPosterior:
 
     def __init__(
         self,
-        likelihood: GaussianLikelihood | MarginalLikelihood | None,
+        likelihood: GaussianLikelihood | MarginalLikelihood | HalfMapLikelihood | None,
         overlap: PairOverlap | None,
         beads: BeadArrays,
         terms: dict[type, Any],
@@ -458,7 +466,7 @@ def compiled_posterior(
         beads, likelihood = likelihood.beads.arrays, likelihood.likelihood
     overlap = None
     if likelihood is not None:
-        if not isinstance(likelihood, GaussianLikelihood | MarginalLikelihood):
+        if not isinstance(likelihood, GaussianLikelihood | MarginalLikelihood | HalfMapLikelihood):
             return None
         if not isinstance(likelihood.overlap, PairOverlap):
             return None

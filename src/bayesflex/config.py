@@ -73,7 +73,7 @@ class FitConfig:
     seed: int = field(default=1, metadata=about("Seed of every random number of the run.", minimum=0))
     threads: int = field(
         default=0,
-        metadata=about("Threads to use; 0 for all cores, or one where a small model is faster so.", minimum=0),
+        metadata=about("Threads to use; 0 for all cores.", minimum=0),
     )
 
     # Likelihood
@@ -97,6 +97,12 @@ class FitConfig:
             "for the backbone and one for the side chain (two); auto is ca where sigma is given and two elsewhere.",
             "likelihood",
             choices=("auto", "ca", "centroid", "two"),
+        ),
+    )
+    b_factors: bool = field(
+        default=False,
+        metadata=about(
+            "Widen what a residue scatters by the B-factors of its atoms, in up to four classes.", "likelihood"
         ),
     )
     noise_sd: float = field(
@@ -132,9 +138,9 @@ class FitConfig:
     evaluation: str = field(
         default="auto",
         metadata=about(
-            "How the map overlap is computed: on the grid, from pairs of beads, or whichever costs less.",
+            "How the map overlap is computed: on the grid (grid), from pairs of beads (pairs), or as counted to cost "
+            "less (auto); one for all stages, or a list with one for each (grid,pairs).",
             "likelihood",
-            choices=("auto", "grid", "pairs"),
         ),
     )
 
@@ -174,7 +180,7 @@ class FitConfig:
     temperatures: tuple[float, ...] = field(
         default=(),
         metadata=positive(
-            "Replica exchange: how many temperatures of the likelihood (8), or which (1,1.5,2,3); by default none.",
+            "Replica exchange: temperatures of the likelihood (1,1.5,2,3), or how many at most (8); by default none.",
             "sampler",
         ),
     )
@@ -227,6 +233,8 @@ class FitConfig:
         _check_observations(self.observations)
         if self.origin is not None:
             _check_origin(self.origin)
+        if self.evaluation != "auto" and not set(self.evaluation.split(",")) <= {"grid", "pairs"}:
+            raise wrong("evaluation", "auto, grid, pairs, or a list of grid and pairs (grid,pairs)", self.evaluation)
 
 
 def parse_modes(text: str) -> tuple[int, ...]:

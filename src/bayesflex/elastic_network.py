@@ -29,8 +29,9 @@ _LISTED = 8
 def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
     """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
     n = coords.shape[0]
-    place = row_start[:-1].copy()
-    block = np.empty((3, 3))
+    place = np.empty(n, np.int64)
+    for i in range(n):
+        place[i] = row_start[i]
     diagonal = np.zeros((n, 3, 3))
     m = 0
     for i in range(n):
@@ -43,19 +44,20 @@ def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
             r2 = 0.0
             for a in range(3):
                 r2 += (coords[j, a] - coords[i, a]) ** 2
+            here, there = place[i], place[j]
+            column[here], column[there] = j, i
+            place[i] += 1
+            place[j] += 1
             for a in range(3):
                 for b in range(3):
-                    block[a, b] = stiffness[m] * (coords[j, a] - coords[i, a]) * (coords[j, b] - coords[i, b]) / r2
-            diagonal[i] += block
-            diagonal[j] += block
-            column[place[i]] = j
-            blocks[place[i]] = -block
-            place[i] += 1
-            column[place[j]] = i
-            blocks[place[j]] = -block
-            place[j] += 1
+                    value = stiffness[m] * (coords[j, a] - coords[i, a]) * (coords[j, b] - coords[i, b]) / r2
+                    diagonal[i, a, b] += value
+                    diagonal[j, a, b] += value
+                    blocks[here, a, b] = blocks[there, a, b] = -value
             m += 1
-        blocks[on_diagonal] = diagonal[i]
+        for a in range(3):
+            for b in range(3):
+                blocks[on_diagonal, a, b] = diagonal[i, a, b]
 
 
 def _springs(

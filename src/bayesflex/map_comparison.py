@@ -74,7 +74,7 @@ class Comparison:
             return target.noise.power(self.grid.frequency) / config.copies
         if config.likelihood != "gaussian":
             return None
-        density = target.simulated(self.beads.place(start), self.beads.weights)
+        density = target.simulated(self.beads.place(start), self.beads.weights, self.beads.classes)
         scale = float(np.vdot(density, target.values) / np.vdot(density, density))
         peak = (2.0 * math.pi * target.sigma**2) ** -1.5
         return np.full(self.grid.frequency.shape, (scale * config.noise_sd * peak) ** 2)

@@ -24,6 +24,7 @@ from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.likelihood.marginal import MarginalLikelihood, independent_observations
 from bayesflex.overlap import Overlap
+from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
@@ -91,7 +92,13 @@ class MapTarget:
         return len(values), float(values.sum()), float(np.vdot(values, values))
 
     def overlap(
-        self, weights: Array, spectrum: Spectrum, centred: bool, evaluation: str, positions: Array | None = None
+        self,
+        weights: Array,
+        spectrum: Spectrum,
+        centred: bool,
+        evaluation: str,
+        positions: Array | None = None,
+        classes: tuple[NDArray[np.int64], Array] | None = None,
     ) -> Overlap:
         """Return the overlap of beads with the map.
 
@@ -107,14 +114,21 @@ class MapTarget:
             "pairs" or "grid".
         positions
             Of the beads at the start, (n_beads, 3), Å: see :class:`~bayesflex.overlap.pairs.PairOverlap`.
+        classes
+            Class of each bead, (n_beads,), and by how much the beads of each class are wider, Å; None for one width.
 
         Raises
         ------
         ConfigError
-            If the noise is coloured and the evaluation "grid", which knows no spectrum.
+            If the noise is coloured, or beads have several widths, and the evaluation is "grid", which knows neither.
         """
         if evaluation == "grid" and spectrum.noise is not None:
             raise ConfigError("evaluation: a noise spectrum needs pairs, got grid, where every voxel counts alike")
+        if evaluation == "grid" and classes is not None:
+            raise ConfigError(
+                "evaluation: on the grid all beads have one width, and --b-factors gives them several. "
+                "Leave one of the two out."
+            )
         region = self.region if centred else np.ones_like(self.region)
         if evaluation == "grid":
             blur = spectrum.blur / self.voxel_size[::-1]
@@ -136,32 +150,42 @@ class MapTarget:
         # The inner products run over all space, with the map zero outside the region: then no correlation exceeds 1.
         indicator = region.astype(np.float64)
         values = np.where(region, self.values, 0.0)
-        offset_field, offset_norm = None, 0.0
+        offset_norm = 0.0
         if centred:
-            offset_field, offset_norm = self._field(indicator, spectrum)
+            offset_norm = self._product(indicator, indicator, spectrum)
             values -= self._product(values, indicator, spectrum) / offset_norm * indicator
-        field, map_power = self._field(values, spectrum)
-        fixed_field, fixed_values = None, (0.0, 0.0, 0.0)
+        map_power, fixed_values = self._product(values, values, spectrum), (0.0, 0.0, 0.0)
         if self.background is not None:
-            fixed_field, fixed_power = self._field(self.background, spectrum)
             fixed_values = (
                 self._product(values, self.background, spectrum),
-                fixed_power,
+                self._product(self.background, self.background, spectrum),
                 self._product(indicator, self.background, spectrum) if centred else 0.0,
             )
+        widths = tuple(float(math.hypot(self.sigma, blur)) for blur in ([0.0] if classes is None else classes[1]))
+
+        def field(of: Array, width: float) -> SplineField:
+            return overlap_field(of, self.voxel_size, self.origin, width, spectrum, widths)[0]
+
+        fields = [
+            MapFields(
+                field(values, width),
+                field(indicator, width) if centred else None,
+                None if self.background is None else field(self.background, width),
+            )
+            for width in widths
+        ]
+        voxel = float(np.prod(self.voxel_size))
         return PairOverlap(
-            [MapFields(field, offset_field, fixed_field)],
-            [[pair_function(self.sigma, spectrum, float(np.prod(self.voxel_size)))]],
+            fields,
+            [[pair_function(one, spectrum, voxel, other) for other in widths] for one in widths],
             weights,
             map_power,
             self.domain,
             offset_norm,
             fixed_values,
-            positions=positions,
+            None if classes is None else classes[0],
+            positions,
         )
-
-    def _field(self, values: Array, spectrum: Spectrum) -> tuple[SplineField, float]:
-        return overlap_field(values, self.voxel_size, self.origin, self.sigma, spectrum)
 
     def _product(self, a: Array, b: Array, spectrum: Spectrum) -> float:
         return inner_product(a, b, self.voxel_size, math.hypot(self.sigma, spectrum.blur), spectrum)
@@ -208,7 +232,21 @@ class MapTarget:
             ),
         )
 
-    def likelihood(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> Likelihood:
+    def chosen_evaluation(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> str:
+        """Return how the overlap of a stage is best evaluated, "pairs" or "grid".
+
+        With a low-pass or a noise spectrum only pairs are exact; for white noise both are, and what is counted to cost
+        less is chosen. Parameters are those of :meth:`likelihood`.
+        """
+        if config.likelihood != GaussianLikelihood.name or beads.classes is not None:
+            return "pairs"
+        blur = _blur(resolution, config)
+        pair = pair_function(self.sigma, Spectrum(None, blur), float(np.prod(self.voxel_size)))
+        return cheaper_evaluation(beads.place(start), pair, math.hypot(self.sigma, blur), self.voxel_size, self.domain)
+
+    def likelihood(
+        self, config: FitConfig, beads: BeadModel, resolution: float, start: Array, evaluation: str | None = None
+    ) -> Likelihood:
         """Return the likelihood of a stage.
 
         Parameters
@@ -221,12 +259,18 @@ class MapTarget:
             Resolution of the stage, Å: map and model are blurred alike to it.
         start
             CA positions at which the scale of the ``gaussian`` likelihood is fitted, shape (n_ca, 3), Å.
+        evaluation
+            "pairs", "grid" or "auto"; None for the one that the configuration names for all stages.
         """
-        wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
-        blur = math.sqrt(max(wanted**2 - full**2, 0.0))
-        evaluation = chosen_evaluation(config)
+        blur = _blur(resolution, config)
+        check_evaluation(config)
+        evaluation = config.evaluation if evaluation is None else evaluation
+        if evaluation == "auto":
+            evaluation = self.chosen_evaluation(config, beads, resolution, start)
         if config.likelihood == "gaussian":
-            overlap = self.overlap(beads.weights, Spectrum(None, blur), False, evaluation, beads.place(start))
+            overlap = self.overlap(
+                beads.weights, Spectrum(None, blur), False, evaluation, beads.place(start), beads.classes
+            )
             at_start = overlap.evaluate(beads.place(start))
             if at_start is None or at_start.cross <= 0.0:
                 raise InputError(
@@ -240,7 +284,14 @@ class MapTarget:
         if config.likelihood == HalfMapLikelihood.name and resolution <= config.resolution:
             if self.noise is None:
                 raise ConfigError("likelihood: half-maps needs two half maps; give them with --half1 and --half2")
-            overlap = self.overlap(beads.weights, Spectrum(config.resolution, noise=self.noise.power), True, evaluation)
+            overlap = self.overlap(
+                beads.weights,
+                Spectrum(config.resolution, noise=self.noise.power),
+                True,
+                evaluation,
+                beads.place(start),
+                beads.classes,
+            )
             return beads.attach(HalfMapLikelihood(overlap, self.noise.observations))
         spectrum, observations = Spectrum(config.resolution, blur), self.counted_observations(config)
         if resolution > config.resolution:
@@ -251,32 +302,38 @@ class MapTarget:
         elif config.observations == "voxels":
             # Voxels count one by one where their noise is white, without a band.
             spectrum = Spectrum()
-        overlap = self.overlap(beads.weights, spectrum, True, evaluation, beads.place(start))
+        overlap = self.overlap(beads.weights, spectrum, True, evaluation, beads.place(start), beads.classes)
         return beads.attach(MarginalLikelihood(overlap, observations, config.floor, config.floor_observations))
 
-    def simulated(self, positions: Array, weights: Array) -> Array:
-        """Return the density of beads at positions (n_beads, 3) on the working grid, background included."""
+    def simulated(
+        self, positions: Array, weights: Array, classes: tuple[NDArray[np.int64], Array] | None = None
+    ) -> Array:
+        """Return the density of beads at positions (n_beads, 3) on the working grid, background included.
+
+        ``classes`` are those of :meth:`overlap`.
+        """
+        kind, blurs = (np.zeros(len(weights), np.int64), np.zeros(1)) if classes is None else classes
         shape = self.values.shape
-        density = render(positions, weights, self.sigma, shape, self.voxel_size, self.origin)
+        density = np.zeros(shape)
+        for number, blur in enumerate(blurs):
+            of, sigma = kind == number, math.hypot(self.sigma, blur)
+            density += render(positions[of], weights[of], sigma, shape, self.voxel_size, self.origin)
         return density if self.background is None else density + self.background
 
 
-def chosen_evaluation(config: FitConfig) -> str:
-    """Return how the overlap is evaluated, "pairs" or "grid", where the configuration may say "auto".
+def _blur(resolution: float, config: FitConfig) -> float:
+    """Return the standard deviation (Å) of the blur from the resolution of a map to that of a stage."""
+    wanted, full = sigma_of_resolution(resolution), sigma_of_resolution(config.resolution)
+    return math.sqrt(max(wanted**2 - full**2, 0.0))
 
-    Raises
-    ------
-    ConfigError
-        If the grid is asked for and the noise has a spectrum, which only pairs account for.
-    """
-    if config.likelihood == HalfMapLikelihood.name:
-        if config.evaluation == "grid":
-            raise ConfigError(
-                "evaluation: on the grid every voxel counts alike, so that it cannot account for the noise that half "
-                "maps tell. Leave out --evaluation grid."
-            )
-        return "pairs"
-    return "pairs" if config.evaluation == "auto" else config.evaluation
+
+def check_evaluation(config: FitConfig) -> None:
+    """Raise ConfigError where the grid is asked for and the noise has a spectrum, which only pairs account for."""
+    if config.likelihood == HalfMapLikelihood.name and "grid" in config.evaluation:
+        raise ConfigError(
+            "evaluation: on the grid every voxel counts alike, so that it cannot account for the noise that half "
+            "maps tell. Leave out --evaluation grid."
+        )
 
 
 def make_target(

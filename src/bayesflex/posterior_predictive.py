@@ -138,7 +138,7 @@ def check_residual(comparison: Comparison, draws: Sequence[Array], name: str = "
     mean = np.zeros(target.values.shape)
     observed = np.zeros(len(bins.observations))
     for coords in draws:
-        density = target.simulated(beads.place(coords), beads.weights)
+        density = target.simulated(beads.place(coords), beads.weights, beads.classes)
         found = comparison.fit(density)
         observed += bins.chi_squared(found) / len(draws)
         mean += found.scale / len(draws) * density

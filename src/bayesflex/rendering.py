@@ -41,8 +41,18 @@ class Windows(NamedTuple):
     inside: Array  # before and after the numbers of the voxels that are within the cut, (n, 3, 2)
     factors: Array  # Gaussian along each axis, zero beyond the cut, (n, 3, width); that along z has the weight
 
+    def clone(self) -> Windows:
+        """Return room for as many windows."""
+        return Windows(
+            np.zeros_like(self.first),
+            np.zeros_like(self.extent),
+            np.zeros_like(self.start),
+            np.zeros_like(self.inside),
+            np.zeros_like(self.factors),
+        )
 
-def make_windows(n: int, cut: Array, shape: Sequence[int] | NDArray[np.int64]) -> Windows:
+
+def make_windows(n: int, cut: Array, shape: Sequence[int]) -> Windows:
     """Return room for n windows.
 
     Parameters
@@ -50,7 +60,7 @@ def make_windows(n: int, cut: Array, shape: Sequence[int] | NDArray[np.int64]) -
     n
         Number of beads.
     cut
-        Half width of a window in voxels, order (x, y, z).
+        Half width of the widest window in voxels, order (x, y, z).
     shape
         Number of voxels (nz, ny, nx).
     """
@@ -82,35 +92,31 @@ def _floor(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_windows(positions, weights, sigma, cut, shape, room, windows):  # type: ignore[no-untyped-def]
+def fill_windows(positions, weights, sigmas, cut, voxel, shape, room, windows):  # type: ignore[no-untyped-def]
     """Set the windows of beads.
 
     Parameters
     ----------
     positions
         In voxels from voxel (0, 0, 0), order (x, y, z), (n_beads, 3).
-    weights
-        What beads sum up to over all voxels, (n_beads,): their weights over the volume of a voxel.
-    sigma, cut
-        Width of a bead and half width of a window along each axis, in voxels, (3,).
+    weights, sigmas
+        Weight and width (Å) of each bead, (n_beads,).
+    cut
+        Half width of a window along each axis, in voxels for a bead of 1 Å, (3,).
+    voxel
+        Edges of a voxel, (3,), Å.
     shape, room
         Number of voxels (nz, ny, nx), and of those of a row in memory.
     windows
         At least as many.
     """
-    first, extent, start, inside, factors = (
-        windows.first,
-        windows.extent,
-        windows.start,
-        windows.inside,
-        windows.factors,
-    )
-    width = factors.shape[2]
+    first, extent, start = windows.first, windows.extent, windows.start
+    inside, factors, width = windows.inside, windows.factors, windows.factors.shape[2]
     for n in range(positions.shape[0]):
         for axis in range(3):
-            at = positions[n, axis]
-            low = max(-_floor(cut[axis] - at), 0)
-            size = max(min(_floor(at + cut[axis]), shape[2 - axis] - 1) - low + 1, 0)
+            at, reach = positions[n, axis], cut[axis] * sigmas[n]
+            low = max(-_floor(reach - at), 0)
+            size = max(min(_floor(at + reach), shape[2 - axis] - 1) - low + 1, 0)
             corner = low
             if axis == 0:
                 # So early that the last vector ends within the row.
@@ -121,11 +127,13 @@ def fill_windows(positions, weights, sigma, cut, shape, room, windows):  # type:
             extent[n, :] = 0
     # The exponentials apart from the rest: none of them waits for another.
     lanes = load(_LANES, 0)
-    norm = (2.0 * math.pi) ** -1.5 / (sigma[0] * sigma[1] * sigma[2])
+    norm = (2.0 * math.pi) ** -1.5
     for axis in range(3):
-        curvature = splat(-0.5 / (sigma[axis] * sigma[axis]))
         for n in range(positions.shape[0]):
-            height = norm * weights[n] if axis == 2 else 1.0
+            inverse = 1.0 / sigmas[n]
+            slope = voxel[axis] * inverse
+            curvature = splat(-0.5 * slope * slope)
+            height = norm * weights[n] * inverse * inverse * inverse if axis == 2 else 1.0
             for k in range(0, extent[n, axis], WIDTH):
                 number = lanes + splat(float(k))
                 distance = splat(start[n, axis]) + number
@@ -248,47 +256,50 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, sums, masses):  
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _render_kernel(positions, weights, sigma, cut, shape, windows, density):  # type: ignore[no-untyped-def]
+def _render_kernel(positions, weights, sigmas, cut, voxel, shape, windows, density):  # type: ignore[no-untyped-def]
     """Add beads at positions (n, 3), in voxels, to density (nz, ny, at least nx)."""
     n_beads, block = positions.shape[0], windows.first.shape[0]
-    for begin in range(0, n_beads, block):
-        end = min(begin + block, n_beads)
-        fill_windows(positions[begin:end], weights[begin:end], sigma, cut, shape, density.shape[2], windows)
-        add_windows(windows, end - begin, density)
+    for a in range(0, n_beads, block):
+        b = min(a + block, n_beads)
+        fill_windows(positions[a:b], weights[a:b], sigmas[a:b], cut, voxel, shape, density.shape[2], windows)
+        add_windows(windows, b - a, density)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _render_gradient_kernel(positions, weights, sigma, cut, shape, windows, field, gradient):  # type: ignore[no-untyped-def]
-    """Set gradient (n, 3) to sum_v field(v) g(v - r_n) (v - r_n), in voxels."""
+def _render_gradient_kernel(  # type: ignore[no-untyped-def]
+    positions, weights, sigmas, cut, voxel, shape, windows, field, gradient
+):
+    """Set gradient (n, 3) to sum_v field(v) g(v - r_n) (v - r_n), distances in voxels."""
     n_beads, block, width = positions.shape[0], windows.first.shape[0], windows.factors.shape[2]
     left_out, slopes, sums = np.zeros(block, np.bool_), np.zeros((3, width)), np.zeros((2, block, WIDTH))
-    for begin in range(0, n_beads, block):
-        end = min(begin + block, n_beads)
-        fill_windows(positions[begin:end], weights[begin:end], sigma, cut, shape, field.shape[2], windows)
-        sum_windows(windows, end - begin, field, field, left_out, slopes, sums[0], sums[1])
-        gradient[begin:end] = sums[0, : end - begin, 1:4]
+    for a in range(0, n_beads, block):
+        b = min(a + block, n_beads)
+        fill_windows(positions[a:b], weights[a:b], sigmas[a:b], cut, voxel, shape, field.shape[2], windows)
+        sum_windows(windows, b - a, field, field, left_out, slopes, sums[0], sums[1])
+        gradient[a:b] = sums[0, : b - a, 1:4]
 
 
-class _Voxels(NamedTuple):
-    """Beads as the kernels take them, lengths in voxels."""
+class _Arguments(NamedTuple):
+    """What both kernels take."""
 
-    positions: Array  # (n, 3)
-    weights: Array  # over the volume of a voxel, (n,)
-    sigma: Array  # (3,)
-    cut: Array  # (3,)
+    positions: Array  # (n, 3), in voxels
+    weights: Array  # (n,)
+    sigmas: Array  # (n,), Å
+    cut: Array  # (3,), in voxels for a bead of 1 Å
+    voxel: Array  # (3,), Å
+    shape: tuple[int, int, int]
     windows: Windows
-    row: int  # least number of voxels of a row in memory
 
 
-def _in_voxels(
+def _arguments(
     coords: Array,
     weights: Array,
     sigma: float,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     voxel_size: Array,
     origin: Array,
     window: float,
-) -> _Voxels:
+) -> _Arguments:
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if np.shape(coords) != (*weights.shape, 3) or weights.ndim != 1:
         raise InputError(
@@ -300,11 +311,11 @@ def _in_voxels(
         raise InputError("rendering: coordinates are not finite; check the model for NaN or infinite positions")
     if not 0.0 < sigma < math.inf:
         raise InputError(f"rendering: sigma is {sigma} Å; expected a positive length")
-    voxel = np.asarray(voxel_size, dtype=np.float64)
-    cut = window * sigma / voxel
-    windows = make_windows(_BLOCK, cut, shape)
-    row = shortest_row(cut[0], shape[2])
-    return _Voxels(relative / voxel, weights / np.prod(voxel), sigma / voxel, cut, windows, row)
+    voxel = np.array(voxel_size, dtype=np.float64)
+    nz, ny, nx = shape
+    windows = make_windows(_BLOCK, window * sigma / voxel, shape)
+    sigmas = np.full(len(weights), sigma)
+    return _Arguments(relative / voxel, weights, sigmas, window / voxel, voxel, (nz, ny, nx), windows)
 
 
 def render(
@@ -347,10 +358,11 @@ def render(
         If a coordinate is not finite, there are not as many weights as positions, or sigma is not positive.
     """
     nz, ny, nx = shape
-    voxels = _in_voxels(coords, weights, sigma, shape, voxel_size, origin, window)
-    density = np.zeros((nz, ny, voxels.row))
-    _render_kernel(*voxels[:4], (nz, ny, nx), voxels.windows, density)
-    return density if voxels.row == nx else np.ascontiguousarray(density[:, :, :nx])
+    arguments = _arguments(coords, weights, sigma, shape, voxel_size, origin, window)
+    row = shortest_row(window * sigma / voxel_size[0], nx)
+    density = np.zeros((nz, ny, row))
+    _render_kernel(*arguments, density)
+    return density if row == nx else np.ascontiguousarray(density[:, :, :nx])
 
 
 def render_gradient(
@@ -384,11 +396,11 @@ def render_gradient(
     InputError
         If a coordinate is not finite, there are not as many weights as positions, or sigma is not positive.
     """
-    nz, ny, nx = field.shape
-    voxels = _in_voxels(coords, weights, sigma, (nz, ny, nx), voxel_size, origin, window)
+    arguments = _arguments(coords, weights, sigma, field.shape, voxel_size, origin, window)
     field = np.ascontiguousarray(field, dtype=np.float64)
-    if voxels.row > nx:
-        field = np.pad(field, ((0, 0), (0, 0), (0, voxels.row - nx)))
-    gradient = np.empty((len(voxels.weights), 3))
-    _render_gradient_kernel(*voxels[:4], (nz, ny, nx), voxels.windows, field, gradient)
-    return gradient * (np.asarray(voxel_size) / sigma**2)
+    short = shortest_row(window * sigma / voxel_size[0], field.shape[2]) - field.shape[2]
+    if short:
+        field = np.pad(field, ((0, 0), (0, 0), (0, short)))
+    gradient = np.empty((len(arguments.weights), 3))
+    _render_gradient_kernel(*arguments, field, gradient)
+    return gradient * (arguments.voxel / sigma**2)

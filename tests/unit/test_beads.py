@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesflex.beads import BeadModel, ca_beads, centroid_beads, make_beads, two_beads
+from bayesflex.beads import N_CLASSES, BeadModel, ca_beads, centroid_beads, make_beads, two_beads
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_of_vector
 from bayesflex.structure import Structure
@@ -206,3 +208,34 @@ def test_merged_beads_sit_at_the_centroids_and_weigh_the_same():
     for ca in (CA.coords, moved):
         np.testing.assert_allclose(one.place(ca), centroid.place(ca), atol=1e-9)
     assert centroid.merged() is centroid
+
+
+@pytest.mark.parametrize("name", ["ca", "centroid", "two"])
+def test_b_factors_widen_beads(name):
+    b = np.where(PROTEIN.residue_index < 30, 20.0, 100.0)
+    structure = replace(PROTEIN, b_factor=b)
+    beads = make_beads(name, structure, structure.ca_trace(), b_factors=True)
+    late = beads.residue >= 30
+    np.testing.assert_allclose(beads.blur[~late], 0.0)
+    np.testing.assert_allclose(beads.blur[late] ** 2 * 8.0 * np.pi**2, 80.0)
+    kind, blur = beads.classes
+    assert len(blur) == 2
+    np.testing.assert_allclose(blur[kind], beads.blur)
+    assert make_beads(name, structure, structure.ca_trace()).classes is None
+
+
+def test_side_chains_have_their_own_b_factors():
+    side = ~np.isin(PROTEIN.atom_name, ["N", "CA", "C", "O", "OXT"])
+    structure = replace(PROTEIN, b_factor=np.where(side, 60.0, 10.0))
+    beads = make_beads("two", structure, CA, b_factors=True)
+    second = np.r_[False, beads.residue[1:] == beads.residue[:-1]]
+    np.testing.assert_allclose(beads.blur[second] ** 2 * 8.0 * np.pi**2, 50.0)
+    np.testing.assert_allclose(beads.blur[~second], 0.0)
+
+
+def test_many_b_factors_make_few_classes():
+    structure = replace(PROTEIN, b_factor=np.linspace(10.0, 90.0, PROTEIN.n_atoms))
+    kind, blur = make_beads("two", structure, CA, b_factors=True).classes
+    assert len(blur) == N_CLASSES
+    assert (np.diff(blur) > 0.0).all()
+    assert set(kind) == set(range(N_CLASSES))

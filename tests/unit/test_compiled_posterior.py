@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,10 +13,12 @@ from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
 from bayesflex.energy import build_prior
+from bayesflex.half_maps import KnownNoise
 from bayesflex.map_target import make_target
 from bayesflex.mcmc import BlockMass, DenseMass, DiagonalMass
 from bayesflex.mcmc.integrators import leapfrog
 from bayesflex.mcmc.masses import BandedMass
+from bayesflex.overlap.spectrum import NoisePower
 from bayesflex.posterior import Posterior
 from bayesflex.rendering import render
 from bayesflex.synthetic import two_domain_pair
@@ -47,6 +50,9 @@ def make(rng, approach="combined", rigid=True, bead="ca", known=True, **settings
     values = render(answer, np.ones(len(answer)), SIGMA, shape, np.full(3, 2.0), origin)
     values += np.random.default_rng(1).normal(scale=0.2 * values.std(), size=shape)
     target = make_target(DensityMap(values, np.full(3, 2.0), origin), CA.coords, config, SIGMA)
+    if config.likelihood == "half-maps":
+        level = 0.04 * float(np.var(values))
+        target = dataclasses.replace(target, noise=KnownNoise(NoisePower.white(level), 200.0))
     modes = np.linalg.qr(np.random.default_rng(2).normal(size=(3 * CA.n_atoms, 6)))[0].T.reshape(6, -1, 3)
     deformation = Deformation(approach, CA.coords, modes[:0] if approach == "local" else modes, rigid)
     return Posterior(
@@ -83,6 +89,7 @@ def test_it_is_the_posterior_part_by_part(approach, rigid, bead, rng):
     "settings",
     [
         {"likelihood": "gaussian"},
+        {"likelihood": "half-maps"},
         {"contact_energy": 0.0},
         {"excluded_volume": 0.0},
         {"bond_constant": 0.0, "angle_constant": 0.0, "dihedral_constant": 0.0},

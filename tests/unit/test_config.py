@@ -36,6 +36,8 @@ def values_of(item: dataclasses.Field) -> st.SearchStrategy:
     if item.name == "origin":
         positions = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3)
         return st.sampled_from([None, "nstart", "origin"]) | positions.map(lambda p: ",".join(map(repr, p)))
+    if item.name == "evaluation":
+        return st.one_of(st.just("auto"), st.lists(st.sampled_from(["grid", "pairs"]), min_size=1).map(",".join))
     if item.name == "observations":
         return st.sampled_from(["resolution", "voxels"]) | st.floats(1.0, 1e9).map(repr)
     if item.name == "resolution":
@@ -123,6 +125,8 @@ def test_a_setting_that_may_be_none_is_none_by_default(name):
         ("iterations", -1, "a whole number of at least 1"),
         ("seed", -1, "a whole number of at least 0"),
         ("likelihood", "poisson", "one of marginal, half-maps, gaussian"),
+        ("evaluation", "fast", "auto, grid, pairs, or a list of grid and pairs"),
+        ("evaluation", "auto,grid", "auto, grid, pairs, or a list of grid and pairs"),
         ("observations", "many", "resolution, voxels, or a number of at least 1"),
         ("observations", "0.5", "resolution, voxels, or a number of at least 1"),
         ("observations", "nan", "resolution, voxels, or a number of at least 1"),

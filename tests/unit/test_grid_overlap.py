@@ -87,6 +87,26 @@ def test_values_and_gradient_are_those_of_plain_sums(region, centred, fixed, pla
         )
 
 
+@pytest.mark.parametrize("region", REGIONS)
+def test_beads_of_several_widths(region):
+    """A bead's window and slope are those of its own width."""
+    coords, counts = spread(), REGIONS[region]
+    blur = np.where(np.arange(50) % 3 == 0, 2.5, 0.0)
+    got = GridOverlap(values, VOXEL, ORIGIN, SIGMA, WEIGHTS, counts, True, EVERYWHERE, blur=blur, positions=coords)
+    counts = np.ones(SHAPE, dtype=bool) if counts is None else counts
+    classes = [(blur == width, np.hypot(SIGMA, width)) for width in (0.0, 2.5)]
+    model = sum(plain_rendering.render(coords[of], WEIGHTS[of], width, SHAPE, VOXEL, ORIGIN) for of, width in classes)
+    target, rest = (np.where(counts, field - field[counts].mean(), 0.0) for field in (values, model))
+    result = got.evaluate(coords)
+    assert result.cross == pytest.approx(np.sum(target * model), rel=1e-11, abs=1e-12)
+    assert result.power == pytest.approx(np.sum(rest**2), rel=1e-11)
+    gradient = got.gradient(-0.3, 2.0)
+    for of, width in classes:
+        field = -0.3 * target + 4.0 * rest
+        expected = plain_rendering.render_gradient(field, coords[of], WEIGHTS[of], width, VOXEL, ORIGIN)
+        np.testing.assert_allclose(gradient[of], expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+
+
 def test_windows_are_of_both_kinds_where_a_part_of_the_grid_counts():
     """Whole in the region and not: the two are summed in two ways."""
     found = overlap(REGIONS["ball"])

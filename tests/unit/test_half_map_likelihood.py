@@ -18,7 +18,7 @@ from bayesflex.density_map import DensityMap
 from bayesflex.errors import ConfigError
 from bayesflex.half_maps import KnownNoise, half_map_noise
 from bayesflex.likelihood.half_maps import half_map_log_likelihood
-from bayesflex.map_target import chosen_evaluation, make_target
+from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.noise import make_half_maps
 from bayesflex.overlap.spectrum import NoisePower
 from bayesflex.rendering import render
@@ -164,8 +164,8 @@ def test_the_grid_and_a_target_without_noise_are_refused():
     with pytest.raises(ConfigError, match="half-maps needs two half maps"):
         target.likelihood(CONFIG, ca_beads(CA), 8.0, CA.coords)
     with pytest.raises(ConfigError, match="Leave out --evaluation grid"):
-        chosen_evaluation(replace(CONFIG, evaluation="grid"))
-    assert chosen_evaluation(CONFIG) == "pairs"
+        check_evaluation(replace(CONFIG, evaluation="grid"))
+    check_evaluation(CONFIG)
 
 
 def test_blurred_stages_are_those_of_the_marginal_likelihood(rng):

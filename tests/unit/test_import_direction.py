@@ -34,7 +34,7 @@ LAYERS = (
     ("fourier_grid", "map_comparison", "posterior_predictive", "residual_regions"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
-    ("diagnostics", "reporters", "residue_runs", "local_frames"),
+    ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
     ("convergence", "clusters", "uncertainty", "density_support"),
     ("sampling", "plots"),
     ("report",),
@@ -58,6 +58,7 @@ ONLY = {
         "residue_runs",
         "uncertainty",
         "posterior_predictive",
+        "calibration",
     },  # they run nothing
     "geometry": {"errors"},
     "protocols": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bayesflex.beads import ca_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
-from bayesflex.errors import InputError
+from bayesflex.errors import ConfigError, InputError
 from bayesflex.likelihood.marginal import marginal_log_likelihood
 from bayesflex.map_target import MapTarget, make_target
 from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
@@ -190,3 +191,21 @@ def test_errors_name_the_map_and_say_what_to_do():
     inverted = make_target(density.with_values(-density.values), START, config, SIGMA)
     with pytest.raises(InputError, match="does not overlap the density"):
         inverted.likelihood(config, ca_beads(CA), 8.0, START)
+
+
+def test_beads_widened_by_b_factors_find_themselves():
+    """A map rendered with the widths correlates perfectly with beads that have them, and less with beads of one."""
+    kind = (np.arange(len(START)) % 2).astype(np.int64)
+    classes = (kind, np.array([0.0, 1.5]))
+    weights = np.ones(len(START))
+    target = make_target(density_of(START), START, CONFIG, SIGMA)
+    target = replace(target, values=target.simulated(START, weights, classes), region=np.ones_like(target.region))
+    correlation = []
+    for widths in (classes, None):
+        overlap = target.overlap(weights, Spectrum(), True, "pairs", START, widths)
+        values = overlap.evaluate(START)
+        correlation.append(values.cross / np.sqrt(values.power * overlap.map_power))
+    assert correlation[0] == pytest.approx(1.0, abs=2e-3)
+    assert correlation[1] < correlation[0] - 0.005
+    with pytest.raises(ConfigError, match="one width"):
+        target.overlap(weights, Spectrum(), True, "grid", START, classes)

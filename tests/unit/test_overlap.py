@@ -10,6 +10,7 @@ import pytest
 import scipy.fft
 
 from bayesflex.map_target import MapTarget
+from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SPACING, overlap_field
 from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_function
 from bayesflex.overlap.pairs import MapFields, PairOverlap
@@ -293,3 +294,13 @@ def test_the_share_of_the_band_is_the_mean_of_the_low_pass_over_it():
     weight = frequency**2
     share = np.sum(weight * Spectrum(7.0)(frequency)) / np.sum(weight)
     assert share == pytest.approx(BAND_SHARE, abs=1e-4)
+
+
+def test_the_cheaper_evaluation_is_counted():
+    """Many beads in a coarse map are few voxels; a fine map of few beads is many."""
+    rng = np.random.default_rng(1)
+    crowd, few = rng.uniform(-30.0, 30.0, (4000, 3)), rng.uniform(-30.0, 30.0, (60, 3))
+    domain = (np.full(3, -50.0), np.full(3, 50.0))
+    pair = pair_function(4.0, Spectrum(), 1.0)
+    assert cheaper_evaluation(crowd, pair, 4.0, np.full(3, 8.0), domain) == "grid"
+    assert cheaper_evaluation(few, pair, 4.0, np.full(3, 1.0), domain) == "pairs"

@@ -48,6 +48,16 @@ def test_correlations_count_what_stands_still():
     assert values["cc_centred"] == pytest.approx(cc_centred(density, target.values[target.region]), abs=1e-10)
 
 
+def test_correlations_of_beads_of_several_widths():
+    problem = prepared().problem
+    target, n = problem.target, len(problem.start)
+    beads = replace(problem.beads, blur=np.where(np.arange(n) % 2 == 0, 3.0, 0.0))
+    density = target.simulated(beads.place(problem.start), beads.weights, beads.classes)[target.region]
+    values = correlations(target, beads, problem.start)
+    assert values["cc_uncentred"] == pytest.approx(cc_uncentred(density, target.values[target.region]), abs=1e-10)
+    assert values["cc_centred"] == pytest.approx(cc_centred(density, target.values[target.region]), abs=1e-10)
+
+
 def test_correlations_of_chains_do_not_disturb_each_other():
     problem = prepared().problem
     places = [problem.start + shift for shift in (0.0, 1.0, 2.5, 40.0)]

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from small_fit import Interrupter, Keeper, assert_same_chains, likelihoods, prepared, run
 
-from bayesflex.errors import InputError, SamplingError
+from bayesflex.errors import ConfigError, InputError, SamplingError
 from bayesflex.reporters import NullReporter
-from bayesflex.sampling import run_chains, thread_count
+from bayesflex.sampling import run_chains, stage_evaluations, stage_likelihoods, thread_count
 from bayesflex.sampling.checkpoint import load_checkpoint
 
 
@@ -249,9 +249,8 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
 
 def test_threads():
     config = prepared().config
-    assert thread_count(replace(config, threads=3), 100) == 3
-    assert thread_count(replace(config, threads=0), 100) == 1
-    assert 1 <= thread_count(replace(config, threads=0), 5000) <= (os.cpu_count() or 1)
+    assert thread_count(replace(config, threads=3)) == 3
+    assert 1 <= thread_count(replace(config, threads=0)) <= (os.cpu_count() or 1)
 
 
 def test_stages_have_likelihoods_of_their_own():
@@ -265,3 +264,27 @@ def test_stages_have_likelihoods_of_their_own():
     ]
     assert len(changes) == 3
     assert changes == sorted(changes)
+
+
+def overlap_of(likelihood):
+    return type(getattr(likelihood, "likelihood", likelihood).overlap).__name__
+
+
+def test_each_stage_is_evaluated_as_the_configuration_says():
+    fit = prepared()
+    assert fit.config.evaluation == fit.problem.config.evaluation == "pairs"
+    n = len(fit.stages)
+    listed = ",".join(["grid"] * (n - 1) + ["pairs"])
+    problem = replace(fit.problem, config=replace(fit.config, evaluation=listed))
+    made = [overlap_of(one) for one in stage_likelihoods(problem, fit.stages)]
+    assert made == ["GridOverlap"] * (n - 1) + ["PairOverlap"]
+    wrong = replace(fit.problem, config=replace(fit.config, evaluation="grid," * n + "pairs"))
+    with pytest.raises(ConfigError, match=f"{n}, one for each"):
+        stage_evaluations(wrong, fit.stages)
+
+
+def test_white_noise_is_evaluated_as_counted():
+    fit = prepared(likelihood="gaussian", bead="ca")
+    stages = stage_evaluations(replace(fit.problem, config=replace(fit.config, evaluation="auto")), fit.stages)
+    assert set(stages) <= {"pairs", "grid"}
+    assert fit.config.evaluation.split(",") == (stages if len(set(stages)) > 1 else stages[:1])

@@ -136,3 +136,13 @@ def test_interrupted_while_the_other_levels_warm_up(tmp_path, monkeypatch):
         run(tmp_path, temperatures=LADDER)
     monkeypatch.undo()
     assert_same_chains(run(tmp_path, temperatures=LADDER), expected)
+
+
+@pytest.mark.parametrize("temperatures", [(), LADDER])
+def test_the_step_size_is_frozen_while_a_chain_samples(temperatures):
+    """All that changes is the jitter of a fifth; the warm-up's steps spread further."""
+    for chain in run(temperatures=temperatures, iterations=40):
+        steps = np.array([row["step_size"] for row in chain.draws.statistics])
+        assert 1.2 < steps.max() / steps.min() <= 1.5
+        early, late = np.split(steps, 2)
+        assert abs(early.mean() - late.mean()) < 4.0 * steps.std() * np.sqrt(2.0 / early.size)

@@ -9,7 +9,7 @@ from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import (
     WIDTH,
     add_to_points,
@@ -74,7 +74,7 @@ def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
     return total(energy)
 
 
-class Angles(Term):
+class Angles(ChainTerm):
     """E = k Σ (θ - θ₀)² over three consecutive bonded CA, θ₀ the angle at the start.
 
     Parameters
@@ -97,7 +97,7 @@ class Angles(Term):
             *along_chain(self.n_beads, first, np.cos(angle), np.sin(angle), np.full(len(first), constant))
         )
 
-    def _accumulate(self, coords: Array, gradient: Array) -> float:
+    def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(angle_energy(coords, gradient, self.arrays))
 
 

@@ -9,7 +9,7 @@ from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import WIDTH, add_to_points, load, load_points, select, shifted_1, splat, square_root, total
 from bayesflex.structure import Structure
 
@@ -44,7 +44,7 @@ def bond_energy(coords, gradient, bonds):  # type: ignore[no-untyped-def]
     return total(energy)
 
 
-class Bonds(Term):
+class Bonds(ChainTerm):
     """E = k Σ (b - b₀)² over consecutive bonded CA, b₀ the length at the start.
 
     Parameters
@@ -63,7 +63,7 @@ class Bonds(Term):
         length = np.linalg.norm(ca.coords[first + 1] - ca.coords[first], axis=1)
         self.arrays = BondArrays(*along_chain(self.n_beads, first, length, np.full(len(first), constant)))
 
-    def _accumulate(self, coords: Array, gradient: Array) -> float:
+    def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(bond_energy(coords, gradient, self.arrays))
 
 

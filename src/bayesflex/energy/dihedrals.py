@@ -9,7 +9,7 @@ from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy.term import Array, Term, along_chain
+from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import (
     WIDTH,
     add_to_points,
@@ -125,7 +125,7 @@ def dihedral_angles(coords: Array, first: np.ndarray) -> Array:
     return phi
 
 
-class Dihedrals(Term):
+class Dihedrals(ChainTerm):
     """E = k Σ w [1 - cos(φ - φ₀) + ½ (1 - cos 3(φ - φ₀))] over four consecutive bonded CA.
 
     φ₀ is the value at the start, and w a weight that is 1 unless one of the two angles opens beyond 162° (or closes
@@ -151,7 +151,7 @@ class Dihedrals(Term):
             *along_chain(self.n_beads, first, np.cos(phi), np.sin(phi), np.full(len(first), constant))
         )
 
-    def _accumulate(self, coords: Array, gradient: Array) -> float:
+    def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(dihedral_energy(coords, gradient, self.arrays))
 
 

@@ -113,7 +113,7 @@ class ExcludedVolume(Term):
         return True
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        return float(repulsion_energy(coords, gradient, self.arrays)) if self.update(coords[: self.n_beads]) else np.inf
+        return float(repulsion_energy(coords, gradient, self.arrays)) if self.update(coords) else np.inf
 
 
 def _close_pairs(coords: Array, bonded: NDArray[np.int64], name: str) -> tuple[Array, NDArray[np.int64]]:

@@ -112,9 +112,7 @@ class Term(ABC):
             )
         if not _within_limit_kernel(coords):
             return math.inf
-        own = np.zeros((self.n_beads + MARGIN, 3))
-        energy = self._accumulate(with_margin(coords), own)
-        gradient += own[: self.n_beads]
+        energy = self._accumulate(coords, gradient)
         return energy if math.isfinite(energy) else math.inf
 
     def clone(self) -> Self:
@@ -123,4 +121,18 @@ class Term(ABC):
 
     @abstractmethod
     def _accumulate(self, coords: Array, gradient: Array) -> float:
-        """Add the gradient and return the energy, at coordinates known to be finite; both have ``MARGIN`` rows more."""
+        """Add the gradient and return the energy, at coordinates known to be finite."""
+
+
+class ChainTerm(Term):
+    """Base of the terms along the chain, whose kernels take eight beads at a time and need a margin."""
+
+    def _accumulate(self, coords: Array, gradient: Array) -> float:
+        own = np.zeros((self.n_beads + MARGIN, 3))
+        energy = self._of_margined(with_margin(coords), own)
+        gradient += own[: self.n_beads]
+        return energy
+
+    @abstractmethod
+    def _of_margined(self, coords: Array, gradient: Array) -> float:
+        """Add the gradient and return the energy; both arrays have ``simd.MARGIN`` rows more than there are beads."""

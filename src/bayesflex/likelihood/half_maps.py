@@ -57,6 +57,16 @@ class HalfMapLikelihood:
         self._overlap = overlap
         self._observations = observations
 
+    @property
+    def overlap(self) -> Overlap:
+        """Inner products with the map."""
+        return self._overlap
+
+    @property
+    def parameters(self) -> Array:
+        """What :func:`half_maps_of_overlap` takes: nu, or -1 where the noise is known exactly."""
+        return np.array([-1.0 if self._observations is None else self._observations, 0.0, 0.0])
+
     def clone(self) -> HalfMapLikelihood:
         """Return one that shares the map and owns its workspaces."""
         return HalfMapLikelihood(self._overlap.clone(), self._observations)
@@ -67,10 +77,10 @@ class HalfMapLikelihood:
         # The power is positive but for rounding; without any there is nothing to stand out.
         if values is None or not values.power > 0.0:
             return -math.inf, np.zeros_like(coords)
-        norm = math.sqrt(values.power)
-        signal = values.cross / norm
-        value, slope = half_map_log_likelihood(signal, self._overlap.map_power, self._observations)
-        return value, self._overlap.gradient(slope / norm, -0.5 * slope * signal / values.power)
+        value, d_cross, d_power = half_maps_of_overlap(
+            values.cross, values.power, self._overlap.map_power, self.parameters
+        )
+        return value, self._overlap.gradient(d_cross, d_power)
 
 
 def half_map_log_likelihood(signal: float, total: float, observations: float | None) -> tuple[float, float]:
@@ -85,11 +95,25 @@ def half_map_log_likelihood(signal: float, total: float, observations: float | N
     observations
         nu, or None where the noise is known exactly.
     """
-    if observations is None:
-        log_cdf, hazard = _log_normal_cdf(signal)
-        return -0.5 * (total - signal**2) + log_cdf, signal + hazard
-    value, slope = _integral_kernel(signal, total, observations, _NODES, _WEIGHTS)
+    value, slope = _of_signal(signal, total, -1.0 if observations is None else observations)
     return float(value), float(slope)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def half_maps_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
+    """Return the log likelihood (nats) and its derivatives by cross and power."""
+    norm = math.sqrt(power)
+    signal = cross / norm
+    value, slope = _of_signal(signal, map_power, parameters[0])
+    return value, slope / norm, -0.5 * slope * signal / power
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_signal(signal, total, observations):  # type: ignore[no-untyped-def]
+    if observations < 0.0:
+        log_cdf, hazard = _log_normal_cdf(signal)
+        return -0.5 * (total - signal * signal) + log_cdf, signal + hazard
+    return _integral_kernel(signal, total, observations, _NODES, _WEIGHTS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

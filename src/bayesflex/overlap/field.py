@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 from numba import njit
 from numpy.typing import NDArray
 
@@ -199,16 +198,21 @@ def overlap_field(
     fine = tuple(
         scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * narrowest)), 8), real=True) for length in box
     )
-    field = scipy.fft.irfftn(_resized(transform, shape, fine), s=fine, workers=1)
-    # Samples of the resized transform, and the sum over voxels instead of an integral.
-    field *= np.prod(fine) / np.prod(shape) / np.prod(voxel)
     spacing = box / fine
-    # The padding lies at the far end of each periodic axis: bring half of it to the front.
+    # The padding lies at the far end of each periodic axis: a phase brings half of it to the front.
     shift = np.floor(padding * voxel / spacing).astype(int)
-    field = np.roll(field, shift, axis=(0, 1, 2))
-    coefficients = scipy.ndimage.spline_filter(field, order=3, mode="grid-wrap", output=np.float64)
+    resized = _resized(transform, shape, fine)
+    del transform
+    for axis, (n, moved) in enumerate(zip(fine, shift, strict=True)):
+        frequency = scipy.fft.rfftfreq(n) if axis == 2 else scipy.fft.fftfreq(n)
+        # From samples to coefficients of cubic B-splines, which take 1/6, 2/3 and 1/6 of three neighbours.
+        factor = np.exp(-2j * math.pi * frequency * moved) / ((2.0 + np.cos(2.0 * math.pi * frequency)) / 3.0)
+        resized *= factor.astype(np.complex64).reshape([-1 if k == axis else 1 for k in range(3)])
+    # Samples of the resized transform, and the sum over voxels instead of an integral.
+    resized *= np.float32(np.prod(fine) / np.prod(shape) / np.prod(voxel))
+    coefficients = scipy.fft.irfftn(resized, s=fine, workers=1, overwrite_x=True)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
-    return SplineField(coefficients.astype(np.float32), start, spacing[::-1].copy()), map_power
+    return SplineField(coefficients, start, spacing[::-1].copy()), map_power
 
 
 def inner_product(a: Array, b: Array, voxel_size: Array, width: float, spectrum: Spectrum) -> float:
@@ -247,13 +251,13 @@ def _squared_frequency(shape: tuple[int, ...], voxel: Array) -> Array:
     return np.asarray(kz**2 + ky**2 + kx**2)
 
 
-def _resized(transform: NDArray[np.complex128], old: tuple[int, ...], new: tuple[int, ...]) -> NDArray[np.complex128]:
+def _resized(transform: NDArray[np.complex128], old: tuple[int, ...], new: tuple[int, ...]) -> NDArray[np.complex64]:
     """Crop or zero-pad the transform of a real array to another number of samples in the same box.
 
     The unpaired highest frequency of an even axis is dropped: it has no partner to keep the result real,
     and a field blurred by a bead has no power there.
     """
-    out = np.zeros((new[0], new[1], new[2] // 2 + 1), dtype=np.complex128)
+    out = np.zeros((new[0], new[1], new[2] // 2 + 1), dtype=np.complex64)
     keep = [(min(a, b) - 1) // 2 for a, b in zip(old, new, strict=True)]
     for source_z, target_z in _bands(keep[0]):
         for source_y, target_y in _bands(keep[1]):

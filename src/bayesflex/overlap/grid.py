@@ -44,13 +44,13 @@ class GridArrays(NamedTuple):
     """What compiled code needs. Fields are zero in their padding; the last seven are workspaces."""
 
     order: NDArray[np.int64]  # beads in spatial order, (n_beads,); all that follows by bead is in this order
-    weights: Array  # over the volume of a voxel
+    weights: Array
+    sigmas: Array  # Å
     low: Array  # lowest and highest allowed position, (3,), Å
     high: Array
     origin: Array  # (3,), Å
     voxel: Array
-    sigma: Array  # (3,), in voxels, as is the half width of a window
-    cut: Array
+    cut: Array  # half width of a window in voxels, for a bead of 1 Å, (3,)
     shape: NDArray[np.int64]  # (nz, ny, nx)
     values: Array  # the map where it counts, (planes, rows, voxels)
     mask: NDArray[np.float32]  # 1 where voxels count, of the same shape; empty where all do
@@ -76,7 +76,7 @@ class GridOverlap:
     voxel_size, origin
         Order (x, y, z), Å.
     sigma
-        Standard deviation of a bead, Å.
+        Standard deviation of a bead, the sharpest one, Å.
     weights
         Bead weights, shape (n_beads,).
     region
@@ -90,6 +90,8 @@ class GridOverlap:
     positions
         Of the beads at the start, shape (n_beads, 3), Å: beads close to each other there are taken one after the other,
         which is faster and changes a sum by rounding only. By default beads follow in their order.
+    blur
+        Standard deviation by which each bead is wider, Å, shape (n_beads,); None where all are alike.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class GridOverlap:
         domain: tuple[Array, Array],
         background: Array | None = None,
         positions: Array | None = None,
+        blur: Array | None = None,
     ) -> None:
         self.domain = domain
         region = np.ones(values.shape, dtype=bool) if region is None else region
@@ -120,8 +123,9 @@ class GridOverlap:
             places = spatial_places(positions)
             order = places[places >= 0]
         voxel = np.array(voxel_size, dtype=np.float64)
-        cut = WINDOW * sigma / voxel
-        padded = _padded_shape(values.shape, cut[0])
+        sigmas = np.hypot(sigma, np.zeros(n) if blur is None else blur)
+        widest = WINDOW / voxel * float(sigmas.max(initial=sigma))
+        padded = _padded_shape(values.shape, widest[0])
         needs_mask = background is not None or self.n_voxels < values.size
         fixed, self._fixed_sums = np.zeros((0, 0, 0)), (0.0, 0.0, 0.0)
         if background is not None:
@@ -131,22 +135,22 @@ class GridOverlap:
         limit = np.full(3, COORDINATE_LIMIT)
         self._arrays = GridArrays(
             order=order,
-            weights=np.asarray(weights, dtype=np.float64)[order] / np.prod(voxel),
+            weights=np.asarray(weights, dtype=np.float64)[order],
+            sigmas=sigmas[order],
             low=np.maximum(domain[0], -limit),
             high=np.minimum(domain[1], limit),
             origin=np.array(origin, dtype=np.float64),
             voxel=voxel,
-            sigma=sigma / voxel,
-            cut=cut,
+            cut=WINDOW / voxel,
             shape=np.array(values.shape, dtype=np.int64),
             values=_in_padding(counted, padded),
             mask=_in_padding(region.astype(np.float32), padded) if needs_mask else np.zeros((0, 0, 0), np.float32),
-            free=_free(region, cut, background is None) if needs_mask else np.zeros((0, 0, 0), np.bool_),
+            free=_free(region, widest, background is None) if needs_mask else np.zeros((0, 0, 0), np.bool_),
             fixed=fixed,
             centred=centred,
             density=np.zeros(padded),
             positions=np.zeros((n, 3)),
-            windows=make_windows(n, cut, values.shape),
+            windows=make_windows(n, widest, values.shape),
             masked=np.zeros(n, np.bool_),
             slopes=np.zeros((3, 0)),
             sums=np.zeros((n, WIDTH)),
@@ -160,7 +164,7 @@ class GridOverlap:
         other._arrays = arrays._replace(
             density=np.zeros(arrays.density.shape),
             positions=np.zeros_like(arrays.positions),
-            windows=make_windows(len(arrays.order), arrays.cut, arrays.shape),
+            windows=arrays.windows.clone(),
             masked=np.zeros_like(arrays.masked),
             slopes=np.zeros_like(arrays.slopes),
             sums=np.zeros_like(arrays.sums),
@@ -188,7 +192,7 @@ class GridOverlap:
             arrays.sums,
             arrays.masses,
             arrays.voxel,
-            arrays.sigma,
+            arrays.sigmas,
             d_cross,
             2.0 * d_power,
             -2.0 * d_power * mean,
@@ -216,7 +220,10 @@ def _in_padding(values: NDArray[Any], padded: tuple[int, int, int]) -> NDArray[A
 
 
 def _free(region: NDArray[np.bool_], cut: Array, any_bead: bool) -> NDArray[np.bool_]:
-    """Return where all of the grid in the window of a bead counts, by the voxel that the bead is nearest to."""
+    """Return where all of the grid in the window of a bead counts, by the voxel that the bead is nearest to.
+
+    ``cut`` is the half width of the widest window in voxels, order (x, y, z).
+    """
     if not any_bead:
         return np.zeros(region.shape, np.bool_)
     size = [2 * math.floor(c + 0.5) + 1 for c in cut[::-1]]
@@ -230,8 +237,9 @@ def _evaluate(beads, arrays):  # type: ignore[no-untyped-def]
         return math.nan, 0.0, 0.0
     n, windows, density = beads.shape[0], arrays.windows, arrays.density
     shape = (arrays.shape[0], arrays.shape[1], arrays.shape[2])
-    room = density.shape[2]
-    fill_windows(arrays.positions, arrays.weights, arrays.sigma, arrays.cut, shape, room, windows)
+    fill_windows(
+        arrays.positions, arrays.weights, arrays.sigmas, arrays.cut, arrays.voxel, shape, density.shape[2], windows
+    )
     add_windows(windows, n, density)
     sum_windows(windows, n, arrays.values, density, arrays.masked, arrays.slopes, arrays.sums, arrays.masses)
     if arrays.mask.size > 0:
@@ -355,9 +363,10 @@ def _clear_box(density, x, x_end, y, y_end, z, z_end):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gradient_kernel(order, sums, masses, voxel, sigma, of_map, of_density, of_mass, out):  # type: ignore[no-untyped-def]
-    """Set out (n_beads, 3) to the gradient: distances, in voxels, over sigma²."""
+def _gradient_kernel(order, sums, masses, voxel, sigmas, of_map, of_density, of_mass, out):  # type: ignore[no-untyped-def]
+    """Set out (n_beads, 3) to the gradient: distances over sigma²."""
     for p in range(order.shape[0]):
+        scale = 1.0 / (sigmas[p] * sigmas[p])
         for axis in range(3):
             slope = of_map * sums[p, 1 + axis] + of_density * sums[p, 5 + axis] + of_mass * masses[p, 1 + axis]
-            out[order[p], axis] = slope / (sigma[axis] * sigma[axis] * voxel[axis])
+            out[order[p], axis] = slope * voxel[axis] * scale

@@ -27,7 +27,8 @@ Array = NDArray[np.float64]
 #: changes no bit of a result.
 _LARGE, _N_PARTS = 4096, 4
 
-_SKIN = 2.0  # Å: building the list costs less than a sum over it, every few steps
+#: Extra distance of the list of neighbours, Å: building it costs less than a sum over it, every few steps.
+SKIN = 2.0
 
 
 class MapFields(NamedTuple):
@@ -231,7 +232,7 @@ class PairOverlap:
         n_fields = len(every) // len(fields)
         n_parts = _N_PARTS if len(places) >= _LARGE else 1
         longest = max(len(pair.coefficients) for row in pairs for pair in row)
-        self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), _SKIN, domain)
+        self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), SKIN, domain)
         self._arrays = PairArrays(
             weights=by_place,
             first_fields=np.where(taken, of_place * (n_fields // 2), -1),

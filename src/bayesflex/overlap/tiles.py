@@ -215,6 +215,12 @@ class Tiles:
         """Return tiles of the same beads with workspaces of their own."""
         return Tiles(*self._settings)
 
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs that a sum over the list evaluates, those beyond the cut-off included."""
+        rows = self.arrays.rows[: self.arrays.start[-1]]
+        return WIDTH * int(np.bitwise_count(rows).sum())
+
     def build(self) -> None:
         """List the neighbours anew, for the positions last arranged; ``arrays`` is replaced where they need room."""
         arrays = self.arrays

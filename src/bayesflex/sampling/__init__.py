@@ -9,7 +9,7 @@ that the draws are draws from the posterior.
 from bayesflex.sampling.chain import Chain
 from bayesflex.sampling.observation import correlations, mode_amplitudes
 from bayesflex.sampling.problem import Problem, Stage, plan_stages
-from bayesflex.sampling.run import run_chains, stage_likelihoods, thread_count
+from bayesflex.sampling.run import run_chains, stage_evaluations, stage_likelihoods, thread_count
 
 __all__ = [
     "Chain",
@@ -19,6 +19,7 @@ __all__ = [
     "mode_amplitudes",
     "plan_stages",
     "run_chains",
+    "stage_evaluations",
     "stage_likelihoods",
     "thread_count",
 ]

@@ -82,7 +82,7 @@ def run_adapting(problem: Problem, likelihood: Likelihood, n_adapting: int, repo
     ]
     reporter.start(config.chains, 1 + n_adapting + config.iterations)
     try:
-        return run_all(tasks, thread_count(config, len(problem.start)), stop)
+        return run_all(tasks, thread_count(config), stop)
     finally:
         reporter.finish()
 

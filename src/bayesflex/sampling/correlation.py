@@ -32,6 +32,7 @@ class MapCorrelation:
     def __init__(self, target: MapTarget, beads: BeadModel) -> None:
         self._beads, self._moments = beads, target.region_moments
         everywhere = np.full(3, math.inf)
+        kinds = beads.classes
         self._overlap = GridOverlap(
             target.values,
             target.voxel_size,
@@ -42,6 +43,7 @@ class MapCorrelation:
             True,
             (-everywhere, everywhere),
             target.background,
+            blur=None if kinds is None else kinds[1][kinds[0]],
         )
 
     def clone(self) -> MapCorrelation:

@@ -96,6 +96,10 @@ class Problem:
         row = {int(number): index for index, number in enumerate(modes.numbers)}
         return np.asarray(modes.vectors[[row[number] for number in self.config.modes]])
 
+    def beads_of(self, stage: Stage) -> BeadModel:
+        """Return what the residues scatter in a stage: in a blurred one a residue is one bead."""
+        return self.beads.merged() if stage.resolution > self.config.resolution else self.beads
+
     def posterior(
         self,
         likelihood: Likelihood,

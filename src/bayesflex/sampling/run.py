@@ -12,48 +12,60 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
+from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.sampling.chain import Chain
 from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.team import Team
 
-#: Below so many CA a gradient takes less time than the interpreter around it (4 chains on two cores, seconds on one
-#: and on two threads: 4.3 and 6.5 for 214 CA, 15.1 and 10.8 for 524).
-_SMALL = 350
 
-
-def thread_count(config: FitConfig, n_ca: int) -> int:
-    """Return the number of threads to use: the configured one or, for 0, the cores this process may use.
-
-    The chains of a small model spend their time in the interpreter, which runs one thread at a time: side by side they
-    take longer than one after the other. For such a model 0 means one thread.
-    """
+def thread_count(config: FitConfig) -> int:
+    """Return the number of threads to use: the configured one or, for 0, the cores this process may use."""
     if config.threads:
         return config.threads
-    if n_ca < _SMALL:
-        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def stage_evaluations(problem: Problem, stages: Sequence[Stage]) -> list[str]:
+    """Return how the overlap is evaluated in each stage, "pairs" or "grid".
+
+    Raises
+    ------
+    ConfigError
+        If the configuration lists another number of stages.
+    """
+    config, target = problem.config, problem.target
+    words = config.evaluation.split(",")
+    if len(words) == 1:
+        words *= len(stages)
+    if len(words) != len(stages):
+        raise ConfigError(
+            f"evaluation: expected one word for all stages or {len(stages)}, one for each, got {config.evaluation!r}. "
+            "Change --evaluation, or evaluation in the configuration file."
+        )
+    return [
+        target.chosen_evaluation(config, problem.beads_of(stage), stage.resolution, problem.start)
+        if word == "auto"
+        else word
+        for word, stage in zip(words, stages, strict=True)
+    ]
+
+
 def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelihood]:
-    """Return the likelihood of each stage; in blurred ones a residue is one bead.
+    """Return the likelihood of each stage.
 
     Raises
     ------
     InputError
         If a likelihood cannot be made of the map.
     """
-    config, target = problem.config, problem.target
     with threadpool_limits(1):
         return [
-            target.likelihood(
-                config,
-                problem.beads.merged() if stage.resolution > config.resolution else problem.beads,
-                stage.resolution,
-                problem.start,
+            problem.target.likelihood(
+                problem.config, problem.beads_of(stage), stage.resolution, problem.start, evaluation
             )
-            for stage in stages
+            for stage, evaluation in zip(stages, stage_evaluations(problem, stages), strict=True)
         ]
 
 
@@ -92,7 +104,7 @@ def run_chains(
     """
     config = problem.config
     stop = threading.Event()
-    n_threads = thread_count(config, len(problem.start))
+    n_threads = thread_count(config)
     at_once = min(n_threads, config.chains)
     with contextlib.ExitStack() as stack:
         chains = []

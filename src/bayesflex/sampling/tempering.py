@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig
-from bayesflex.mcmc.adaptation import OnIteration, warm_up
+from bayesflex.mcmc.adaptation import DualAveraging, OnIteration, warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.integrators import LeapfrogResult
 from bayesflex.mcmc.masses import Mass
-from bayesflex.mcmc.replica_exchange import ReplicaExchange, join
+from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState
 from bayesflex.sampling.preconditioning import matched_mass
@@ -34,8 +35,11 @@ Array = NDArray[np.float64]
 EXCHANGE_PREFIX = "exchange_"
 
 #: Neighbours in a ladder that is found are this many standard deviations of log L apart. For a normal posterior the
-#: exchange is then accepted with erfc(spacing / 2), two times in five.
-_SPACING = 1.2
+#: exchange is then accepted with erfc(spacing / 2), about one half; measured in fits, two times in five.
+_SPACING = 1.0
+
+#: A found ladder ends where log L / T varies by less than this (nats): hotter levels would be the prior over again.
+_FLAT = 0.5
 
 
 class Tempered:
@@ -96,7 +100,9 @@ def hotter_levels(
 ) -> tuple[ReplicaExchange, KernelState]:
     """Return the kernel with the levels of higher temperature that are asked for, and the state of the ensemble.
 
-    Each level starts where the one before is, has masses matched there, and is warmed up as a chain is.
+    Each level starts where the one before is, has masses matched there, and is warmed up as a chain is. Then all of
+    them adapt their step sizes once more while they exchange: a conformation that comes from a hotter level may be
+    stiffer than the one that the level knew.
 
     Parameters
     ----------
@@ -107,7 +113,7 @@ def hotter_levels(
     config
         ``temperatures``, and the settings of the sampler.
     n_iterations
-        Iterations of the warm-up of each level.
+        Iterations of the warm-up of each level, and of all levels together.
     log_likelihoods
         log L (nats) in the iterations of the kernel's own warm-up.
     make
@@ -129,8 +135,11 @@ def hotter_levels(
 
     while len(levels) < _n_temperatures(config):
         # Of the warm-up the later half: the earlier one heats.
-        temperatures.append(_next_temperature(config, temperatures, seen[len(seen) // 2 :]))
-        target = make(temperatures[-1])
+        temperature = _next_temperature(config, temperatures, seen[len(seen) // 2 :])
+        if temperature is None:
+            break
+        temperatures.append(temperature)
+        target = make(temperature)
         theta = replicas[-1].position
         mass = matched_mass(target.posterior, theta, rng)
         seen.clear()
@@ -138,7 +147,36 @@ def hotter_levels(
         hot, step_size = warm_up(rng, target, start, mass, n_iterations, config.steps, config.target_acceptance, listen)
         levels.append(HMC(target, mass, step_size, config.steps))
         replicas.append(hot._replace(position=target.posterior.deformation.reset_gauge(hot.position)))
-    return ReplicaExchange(tuple(levels)), join(replicas)
+    if len(levels) == 1:
+        return ReplicaExchange((kernel,)), join(replicas)
+    return _settled(rng, levels, replicas, n_iterations, config.target_acceptance, on_iteration)
+
+
+def _settled(
+    rng: Generator,
+    levels: Sequence[HMC],
+    replicas: Sequence[KernelState],
+    n_iterations: int,
+    target_acceptance: float,
+    on_iteration: OnIteration,
+) -> tuple[ReplicaExchange, KernelState]:
+    """Return the levels with step sizes adapted while replicas exchange, and the state of the ensemble."""
+    averagings = [DualAveraging(level.step_size, target_acceptance) for level in levels]
+    state = join(replicas)
+    for _ in range(n_iterations):
+        moved = []
+        for index, replica in enumerate(split(state)):
+            kernel = replace(levels[index], step_size=averagings[index].step_size)
+            replica, info = kernel.step(rng, replica)
+            averagings[index] = averagings[index].update(info.acceptance)
+            moved.append(replica)
+            on_iteration(replica, info)
+        state, _ = ReplicaExchange(tuple(levels)).exchange(rng, join(moved))
+    frozen = [
+        replace(level, step_size=averaging.averaged_step_size)
+        for level, averaging in zip(levels, averagings, strict=True)
+    ]
+    return ReplicaExchange(tuple(frozen)), state
 
 
 def _n_temperatures(config: FitConfig) -> int:
@@ -146,14 +184,18 @@ def _n_temperatures(config: FitConfig) -> int:
     return int(given[0]) if len(given) == 1 else max(1, len(given))
 
 
-def _next_temperature(config: FitConfig, temperatures: Sequence[float], log_likelihoods: Sequence[float]) -> float:
+def _next_temperature(
+    config: FitConfig, temperatures: Sequence[float], log_likelihoods: Sequence[float]
+) -> float | None:
     """Return the temperature of the level after these: the one given or, where a count is, one found.
 
     The inverse temperature β = 1/T falls by a factor of exp(−spacing / (β σ)), σ the standard deviation of log L at
-    the level before: then neighbours exchange about equally often all over the ladder.
+    the level before: then neighbours exchange about equally often all over the ladder. None where that level hardly
+    feels the map any more.
     """
     if len(config.temperatures) > 1:
         return config.temperatures[len(temperatures)]
     spread = float(np.std(log_likelihoods)) / temperatures[-1]
-    # Where log L hardly varies there is little left to flatten: a ratio of e is far enough.
-    return temperatures[-1] * math.exp(min(_SPACING / max(spread, 1e-6), 1.0))
+    if spread < _FLAT:
+        return None
+    return temperatures[-1] * math.exp(min(_SPACING / spread, 1.0))

@@ -24,6 +24,9 @@ Array = NDArray[np.float64]
 #: Draws whose residuals are looked at; fewer where the working grid has more voxels than this.
 _N_DRAWS, _FEW_DRAWS, _MANY_VOXELS = 8, 4, 4_000_000
 
+#: Below this χ², relative to its expectation, there is less in the residual than noise.
+_MUCH_LESS = 0.7
+
 #: Places in the map that a sentence names.
 _N_NAMED = 3
 
@@ -143,6 +146,12 @@ def _on_residual(residual: Residual, regions: tuple[ResidualRegion, ...]) -> tup
         warnings.append(f"{what}: {named}{more}. Look at residual_z.mrc there.")
     shells = residual.shells
     excess = shells.excess
+    if not excess.any() and shells.total_ratio < _MUCH_LESS:
+        findings.append(
+            f"The residual is less than the noise says: χ² is {shells.total_ratio:.2f} times what is expected. The map "
+            "is cleaner than the likelihood takes it to be (--noise-sd, --floor), and spreads are too wide."
+        )
+        return warnings, findings
     if not excess.any():
         findings.append(
             f"At all scales down to {_length(shells.high[-1])} Å the residual is as the noise says: χ² is "
@@ -155,7 +164,8 @@ def _on_residual(residual: Residual, regions: tuple[ResidualRegion, ...]) -> tup
     if excess[: (len(excess) + 1) // 2].any():
         warnings.append(
             f"At scales of {spans} the residual is more than the noise says (χ² up to {worst:.1f} times what is "
-            "expected, see shells.csv): parts of the map are not explained by the model, or the model is misplaced."
+            "expected, see shells.csv): the model lacks parts of the map, is misplaced, or its beads are too coarse "
+            "for a map so clean."
         )
     else:
         findings.append(

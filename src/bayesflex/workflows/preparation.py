@@ -20,11 +20,11 @@ from bayesflex.errors import ConfigError, InputError
 from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
 from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.half_maps import HalfMapLikelihood
-from bayesflex.map_target import chosen_evaluation, make_target
+from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
-from bayesflex.sampling import Problem, Stage, plan_stages, thread_count
+from bayesflex.sampling import Problem, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
 
@@ -132,7 +132,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     if config.bead == "auto":
         # A width of their own is what the paper's beads on CA have; the others have theirs from the model.
         config = replace(config, bead="two" if config.sigma is None else "ca")
-    beads = make_beads(config.bead, inputs.structure, ca)
+    beads = make_beads(config.bead, inputs.structure, ca, config.b_factors)
     sigma = config.sigma
     if sigma is None:
         sigma = float(np.hypot(sigma_of_resolution(config.resolution), beads.spread))
@@ -145,18 +145,22 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
         config,
         sigma=sigma,
         stages=tuple(stage.resolution for stage in stages[:-1]),
-        evaluation=chosen_evaluation(config),
-        threads=thread_count(config, ca.n_atoms),
+        threads=thread_count(config),
     )
     began = time.perf_counter()
     modes = None
     if config.deformation != "local":
         modes = structure_modes(ca, max(config.modes) - 6, config.network_cutoff)
+        for note in modes.notes:
+            say(f"modes: {note}")
     seconds_modes = time.perf_counter() - began
     reference = None
     if match is not None and inputs.reference is not None:
         reference = (inputs.reference.ca_trace().coords[match.reference_index], match.model_index)
     problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference)
+    evaluations = stage_evaluations(problem, stages)
+    config = replace(config, evaluation=evaluations[0] if len(set(evaluations)) == 1 else ",".join(evaluations))
+    problem = replace(problem, config=config)
     return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
 
 
@@ -212,7 +216,7 @@ def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig,
             "Leave out --observations, or --half1 and --half2."
         )
     config = replace(config, likelihood=HalfMapLikelihood.name)
-    chosen_evaluation(config)
+    check_evaluation(config)
     for half in inputs.half_maps:
         _require_same_grid(half, inputs.density, "half map")
     noise = half_map_noise(inputs.density, *inputs.half_maps, ca.coords, config.resolution)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.deformation import APPROACHES, Deformation
+from bayesflex.errors import InputError
 from bayesflex.mcmc import HMC, Mass, warm_up
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import KernelState
@@ -50,11 +51,12 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
     config = problem.config
     rng = np.random.default_rng([config.seed, _N_CHAINS])
     n_kept = int(np.clip(_SHARE * n_gradients / (_N_CHAINS * config.steps), _FEWEST, _MOST))
+    modes = _modes(problem, draws.mean(axis=0, dtype=np.float64))
     kept = []
     mass: Mass | None = None
     step = 0.0
     for coords in thinned(draws, _N_CHAINS).astype(np.float64):
-        posterior = _prior(problem, coords)
+        posterior = _prior(problem, coords, modes)
         theta = np.zeros(posterior.deformation.n_dim)
         state = KernelState(theta, posterior(theta))
         if mass is None:
@@ -71,12 +73,23 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
     return np.array(kept)
 
 
-def _prior(problem: Problem, coords: Array) -> Posterior:
+def _modes(problem: Problem, coords: Array) -> Array:
+    """Return the modes along which the fit moved, shape (n_modes, n_ca, 3): those of the structure that it reached."""
+    # With local displacements modes add nothing to what can be reached.
+    if APPROACHES[problem.config.deformation][1]:
+        return np.zeros((0, *coords.shape))
+    if not problem.config.recompute_modes:
+        return problem.mode_vectors
+    try:
+        return problem.modes_at(coords)
+    except InputError:  # a loose structure has none; the fit went on with those of the start
+        return problem.mode_vectors
+
+
+def _prior(problem: Problem, coords: Array, modes: Array) -> Posterior:
     """Return the prior over the unknowns of a deformation of a draw."""
     config = problem.config
-    # With local displacements modes add nothing to what can be reached.
     approach = "local" if APPROACHES[config.deformation][1] else config.deformation
-    modes = np.zeros((0, *coords.shape)) if approach == "local" else problem.mode_vectors
     return Posterior(
         None,
         [term.clone() for term in problem.terms],
