@@ -92,17 +92,15 @@ def _floor(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_windows(positions, weights, sigmas, cut, voxel, shape, room, windows):  # type: ignore[no-untyped-def]
+def fill_windows(positions, peaks, reaches, curvatures, voxel, shape, room, windows):  # type: ignore[no-untyped-def]
     """Set the windows of beads.
 
     Parameters
     ----------
     positions
         In voxels from voxel (0, 0, 0), order (x, y, z), (n_beads, 3).
-    weights, sigmas
-        Weight and width (Å) of each bead, (n_beads,).
-    cut
-        Half width of a window along each axis, in voxels for a bead of 1 Å, (3,).
+    peaks, reaches, curvatures
+        Of each bead the height, the half width of its window (Å) and -1 / (2 sigma²) (1/Å²), (n_beads,).
     voxel
         Edges of a voxel, (3,), Å.
     shape, room
@@ -112,32 +110,30 @@ def fill_windows(positions, weights, sigmas, cut, voxel, shape, room, windows): 
     """
     first, extent, start = windows.first, windows.extent, windows.start
     inside, factors, width = windows.inside, windows.factors, windows.factors.shape[2]
-    for n in range(positions.shape[0]):
-        for axis in range(3):
-            at, reach = positions[n, axis], cut[axis] * sigmas[n]
+    for axis in range(3):
+        per_length, last = 1.0 / voxel[axis], shape[2 - axis] - 1
+        for n in range(positions.shape[0]):
+            at, reach = positions[n, axis], reaches[n] * per_length
             low = max(-_floor(reach - at), 0)
-            size = max(min(_floor(at + reach), shape[2 - axis] - 1) - low + 1, 0)
+            size = max(min(_floor(at + reach), last) - low + 1, 0)
             corner = low
             if axis == 0:
                 # So early that the last vector ends within the row.
                 corner = min(low, room - (size + WIDTH - 1) // WIDTH * WIDTH)
             first[n, axis], extent[n, axis], start[n, axis] = corner, size, corner - at
             inside[n, axis, 0], inside[n, axis, 1] = low - corner - 0.5, low - corner + size - 0.5
-        if min(extent[n, 0], extent[n, 1], extent[n, 2]) == 0:
-            extent[n, :] = 0
     # The exponentials apart from the rest: none of them waits for another.
     lanes = load(_LANES, 0)
-    norm = (2.0 * math.pi) ** -1.5
     for axis in range(3):
+        square = voxel[axis] * voxel[axis]
         for n in range(positions.shape[0]):
-            inverse = 1.0 / sigmas[n]
-            slope = voxel[axis] * inverse
-            curvature = splat(-0.5 * slope * slope)
-            height = norm * weights[n] * inverse * inverse * inverse if axis == 2 else 1.0
+            if min(extent[n, 0], extent[n, 1], extent[n, 2]) == 0:
+                extent[n, :] = 0
+            curvature, height = splat(square * curvatures[n]), splat(peaks[n] if axis == 2 else 1.0)
             for k in range(0, extent[n, axis], WIDTH):
                 number = lanes + splat(float(k))
                 distance = splat(start[n, axis]) + number
-                value = splat(height) * exponential(curvature * distance * distance)
+                value = height * exponential(curvature * distance * distance)
                 within = (splat(inside[n, axis, 0]) < number) & (number < splat(inside[n, axis, 1]))
                 store(factors, (3 * n + axis) * width + k, select(within, value, splat(0.0)))
 
@@ -256,39 +252,45 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, sums, masses):  
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _render_kernel(positions, weights, sigmas, cut, voxel, shape, windows, density):  # type: ignore[no-untyped-def]
+def _render_kernel(positions, peaks, reaches, curvatures, voxel, shape, windows, density):  # type: ignore[no-untyped-def]
     """Add beads at positions (n, 3), in voxels, to density (nz, ny, at least nx)."""
-    n_beads, block = positions.shape[0], windows.first.shape[0]
+    n_beads, block, row = positions.shape[0], windows.first.shape[0], density.shape[2]
     for a in range(0, n_beads, block):
         b = min(a + block, n_beads)
-        fill_windows(positions[a:b], weights[a:b], sigmas[a:b], cut, voxel, shape, density.shape[2], windows)
+        fill_windows(positions[a:b], peaks[a:b], reaches[a:b], curvatures[a:b], voxel, shape, row, windows)
         add_windows(windows, b - a, density)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _render_gradient_kernel(  # type: ignore[no-untyped-def]
-    positions, weights, sigmas, cut, voxel, shape, windows, field, gradient
+    positions, peaks, reaches, curvatures, voxel, shape, windows, field, gradient
 ):
     """Set gradient (n, 3) to sum_v field(v) g(v - r_n) (v - r_n), distances in voxels."""
-    n_beads, block, width = positions.shape[0], windows.first.shape[0], windows.factors.shape[2]
-    left_out, slopes, sums = np.zeros(block, np.bool_), np.zeros((3, width)), np.zeros((2, block, WIDTH))
+    n_beads, block, row = positions.shape[0], windows.first.shape[0], field.shape[2]
+    slopes, sums = np.zeros((3, windows.factors.shape[2])), np.zeros((2, block, WIDTH))
+    left_out = np.zeros(block, np.bool_)
     for a in range(0, n_beads, block):
         b = min(a + block, n_beads)
-        fill_windows(positions[a:b], weights[a:b], sigmas[a:b], cut, voxel, shape, field.shape[2], windows)
+        fill_windows(positions[a:b], peaks[a:b], reaches[a:b], curvatures[a:b], voxel, shape, row, windows)
         sum_windows(windows, b - a, field, field, left_out, slopes, sums[0], sums[1])
         gradient[a:b] = sums[0, : b - a, 1:4]
 
 
 class _Arguments(NamedTuple):
-    """What both kernels take."""
+    """What both kernels take, see :func:`fill_windows`."""
 
-    positions: Array  # (n, 3), in voxels
-    weights: Array  # (n,)
-    sigmas: Array  # (n,), Å
-    cut: Array  # (3,), in voxels for a bead of 1 Å
-    voxel: Array  # (3,), Å
+    positions: Array
+    peaks: Array
+    reaches: Array
+    curvatures: Array
+    voxel: Array
     shape: tuple[int, int, int]
     windows: Windows
+
+
+def profiles(weights: Array, sigmas: Array, window: float) -> tuple[Array, Array, Array]:
+    """Return the peaks, reaches and curvatures, each (n,), of beads of weights (n,) and widths (n,), Å."""
+    return weights * (2.0 * math.pi * sigmas**2) ** -1.5, window * sigmas, -0.5 / sigmas**2
 
 
 def _arguments(
@@ -313,9 +315,9 @@ def _arguments(
         raise InputError(f"rendering: sigma is {sigma} Å; expected a positive length")
     voxel = np.array(voxel_size, dtype=np.float64)
     nz, ny, nx = shape
+    beads = profiles(weights, np.full(len(weights), sigma), window)
     windows = make_windows(_BLOCK, window * sigma / voxel, shape)
-    sigmas = np.full(len(weights), sigma)
-    return _Arguments(relative / voxel, weights, sigmas, window / voxel, voxel, (nz, ny, nx), windows)
+    return _Arguments(relative / voxel, *beads, voxel, (nz, ny, nx), windows)
 
 
 def render(
@@ -401,6 +403,6 @@ def render_gradient(
     short = shortest_row(window * sigma / voxel_size[0], field.shape[2]) - field.shape[2]
     if short:
         field = np.pad(field, ((0, 0), (0, 0), (0, short)))
-    gradient = np.empty((len(arguments.weights), 3))
+    gradient = np.empty(arguments.positions.shape)
     _render_gradient_kernel(*arguments, field, gradient)
     return gradient * (arguments.voxel / sigma**2)

@@ -29,6 +29,7 @@ from bayesflex.rendering import (
     fill_slopes,
     fill_windows,
     make_windows,
+    profiles,
     shortest_row,
     sum_windows,
 )
@@ -44,13 +45,13 @@ class GridArrays(NamedTuple):
     """What compiled code needs. Fields are zero in their padding; the last seven are workspaces."""
 
     order: NDArray[np.int64]  # beads in spatial order, (n_beads,); all that follows by bead is in this order
-    weights: Array
-    sigmas: Array  # Å
+    peaks: Array  # see ``fill_windows``
+    reaches: Array
+    curvatures: Array
     low: Array  # lowest and highest allowed position, (3,), Å
     high: Array
     origin: Array  # (3,), Å
     voxel: Array
-    cut: Array  # half width of a window in voxels, for a bead of 1 Å, (3,)
     shape: NDArray[np.int64]  # (nz, ny, nx)
     values: Array  # the map where it counts, (planes, rows, voxels)
     mask: NDArray[np.float32]  # 1 where voxels count, of the same shape; empty where all do
@@ -124,7 +125,8 @@ class GridOverlap:
             order = places[places >= 0]
         voxel = np.array(voxel_size, dtype=np.float64)
         sigmas = np.hypot(sigma, np.zeros(n) if blur is None else blur)
-        widest = WINDOW / voxel * float(sigmas.max(initial=sigma))
+        peaks, reaches, curvatures = profiles(np.asarray(weights, dtype=np.float64)[order], sigmas[order], WINDOW)
+        widest = reaches.max(initial=WINDOW * sigma) / voxel
         padded = _padded_shape(values.shape, widest[0])
         needs_mask = background is not None or self.n_voxels < values.size
         fixed, self._fixed_sums = np.zeros((0, 0, 0)), (0.0, 0.0, 0.0)
@@ -135,13 +137,13 @@ class GridOverlap:
         limit = np.full(3, COORDINATE_LIMIT)
         self._arrays = GridArrays(
             order=order,
-            weights=np.asarray(weights, dtype=np.float64)[order],
-            sigmas=sigmas[order],
+            peaks=peaks,
+            reaches=reaches,
+            curvatures=curvatures,
             low=np.maximum(domain[0], -limit),
             high=np.minimum(domain[1], limit),
             origin=np.array(origin, dtype=np.float64),
             voxel=voxel,
-            cut=WINDOW / voxel,
             shape=np.array(values.shape, dtype=np.int64),
             values=_in_padding(counted, padded),
             mask=_in_padding(region.astype(np.float32), padded) if needs_mask else np.zeros((0, 0, 0), np.float32),
@@ -192,7 +194,7 @@ class GridOverlap:
             arrays.sums,
             arrays.masses,
             arrays.voxel,
-            arrays.sigmas,
+            arrays.curvatures,
             d_cross,
             2.0 * d_power,
             -2.0 * d_power * mean,
@@ -238,7 +240,14 @@ def _evaluate(beads, arrays):  # type: ignore[no-untyped-def]
     n, windows, density = beads.shape[0], arrays.windows, arrays.density
     shape = (arrays.shape[0], arrays.shape[1], arrays.shape[2])
     fill_windows(
-        arrays.positions, arrays.weights, arrays.sigmas, arrays.cut, arrays.voxel, shape, density.shape[2], windows
+        arrays.positions,
+        arrays.peaks,
+        arrays.reaches,
+        arrays.curvatures,
+        arrays.voxel,
+        shape,
+        density.shape[2],
+        windows,
     )
     add_windows(windows, n, density)
     sum_windows(windows, n, arrays.values, density, arrays.masked, arrays.slopes, arrays.sums, arrays.masses)
@@ -363,10 +372,9 @@ def _clear_box(density, x, x_end, y, y_end, z, z_end):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gradient_kernel(order, sums, masses, voxel, sigmas, of_map, of_density, of_mass, out):  # type: ignore[no-untyped-def]
+def _gradient_kernel(order, sums, masses, voxel, curvatures, of_map, of_density, of_mass, out):  # type: ignore[no-untyped-def]
     """Set out (n_beads, 3) to the gradient: distances over sigma²."""
     for p in range(order.shape[0]):
-        scale = 1.0 / (sigmas[p] * sigmas[p])
         for axis in range(3):
             slope = of_map * sums[p, 1 + axis] + of_density * sums[p, 5 + axis] + of_mass * masses[p, 1 + axis]
-            out[order[p], axis] = slope * voxel[axis] * scale
+            out[order[p], axis] = -2.0 * curvatures[p] * voxel[axis] * slope
