@@ -29,7 +29,7 @@ from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
 from bayesflex.overlap.pairs import MapFields, PairOverlap
-from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
+from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum, low_pass_efficiency
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
 from bayesflex.units import sigma_of_resolution
@@ -284,15 +284,11 @@ class MapTarget:
         if config.likelihood == HalfMapLikelihood.name and resolution <= config.resolution:
             if self.noise is None:
                 raise ConfigError("likelihood: half-maps needs two half maps; give them with --half1 and --half2")
-            overlap = self.overlap(
-                beads.weights,
-                Spectrum(config.resolution, noise=self.noise.power),
-                True,
-                evaluation,
-                beads.place(start),
-                beads.classes,
-            )
-            return beads.attach(HalfMapLikelihood(overlap, self.noise.observations))
+            noise, observations = self.noise.power, self.noise.observations
+            share = low_pass_efficiency(Spectrum(config.resolution, noise=noise), self.sigma)
+            spectrum = Spectrum(config.resolution, noise=noise.scaled(share))
+            overlap = self.overlap(beads.weights, spectrum, True, evaluation, beads.place(start), beads.classes)
+            return beads.attach(HalfMapLikelihood(overlap, None if observations is None else observations / share))
         spectrum, observations = Spectrum(config.resolution, blur), self.counted_observations(config)
         if resolution > config.resolution:
             # A blurred stage is no sampling: its weight falls with 1/d and not with 1/d³, which the prior would drown.

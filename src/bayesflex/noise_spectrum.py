@@ -21,9 +21,16 @@ from bayesflex.overlap.spectrum import NoisePower, spline_knots
 
 Array = NDArray[np.float64]
 
-#: Intervals of the smooth power's spline up to 1/d. A feature narrower than one would need pair functions that reach
-#: farther than four times the resolution.
-_N_INTERVALS = 4
+#: The smooth power's spline reaches to this multiple of 1/d: what lies beyond hardly counts in the likelihood.
+_REACH = 1.5
+
+#: Length of its intervals, in units of 1/d. A narrower feature would need pair functions that reach farther than four
+#: times the resolution.
+_INTERVAL = 0.25
+
+#: Shells at the end of the band and beyond it, in units of 1/d, and the ratio of their powers below which a filter has
+#: removed the noise beyond.
+_EDGE, _BEYOND, _FILTERED = (0.8, 1.0), (1.0, 1.25), 0.25
 
 #: Powers below this fraction of the largest count as that: where a filter has removed the noise it has removed the
 #: molecule too, and the map must not count as known exactly.
@@ -156,10 +163,11 @@ def shell_power(values: NDArray[np.floating[Any]], voxel_size: Array) -> ShellPo
 
 
 def smooth_power(found: ShellPower, resolution: float) -> NoisePower:
-    """Return the smooth function of frequency of which the power in shells up to 1/d is most likely a sample.
+    """Return the smooth function of frequency of which the power in shells is most likely a sample.
 
-    The logarithm of the power is a cubic spline of 7 coefficients, fitted by maximum likelihood: the power found in a
-    shell is the true one times χ²_n / n.
+    The logarithm of the power is a cubic spline of at most 9 coefficients up to 1.5/d, fitted by maximum likelihood:
+    the power found in a shell is the true one times χ²_n / n. Where a filter ended the noise at the resolution, it is
+    taken to go on as it was at the end of the band: what the filter removed must not count as known without noise.
 
     Parameters
     ----------
@@ -169,13 +177,22 @@ def smooth_power(found: ShellPower, resolution: float) -> NoisePower:
         d, Å.
     """
     width = float(found.frequency[-1]) / len(found.frequency)
-    # A shell that reaches beyond the band may hold no more than half its noise.
-    used = found.frequency + 0.5 * width <= (1.0 + 1e-3) / resolution
+    scaled = found.frequency * resolution
+    used = scaled <= _REACH
     used[:_FEWEST] = True
+    power = found.power[used]
+    # A shell that reaches beyond the band may hold no more than half its noise.
+    whole = scaled[used] + 0.5 * width * resolution <= _EDGE[1] + 1e-3
+    edge = whole & (scaled[used] >= _EDGE[0])
+    beyond = (scaled[used] - 0.5 * width * resolution >= _BEYOND[0] - 1e-3) & (scaled[used] <= _BEYOND[1])
     k, n = found.frequency[used], found.n[used]
-    power = np.maximum(found.power[used], LEAST_POWER * found.power[used].max())
-    highest = max(1.0 / resolution, float(k[-1]))
-    knots = spline_knots(highest, _N_INTERVALS)
+    if edge.any() and beyond.any():
+        at_edge, after = (float(np.average(power[part], weights=n[part])) for part in (edge, beyond))
+        if after < _FILTERED * at_edge:
+            power = np.where(whole, power, at_edge)
+    power = np.maximum(power, LEAST_POWER * power.max())
+    highest = float(k[-1])
+    knots = spline_knots(highest, max(round(highest * resolution / _INTERVAL), 1))
     basis = BSpline.design_matrix(np.minimum(k, knots[-4]), knots, 3).toarray()
     return NoisePower(highest, _log_spline(basis, power, n))
 

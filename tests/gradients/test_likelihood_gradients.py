@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bayesflex.likelihood.gaussian import GaussianLikelihood
+from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.likelihood.marginal import MarginalLikelihood
 from bayesflex.map_target import MapTarget
-from bayesflex.overlap.spectrum import Spectrum
+from bayesflex.overlap.spectrum import NoisePower, Spectrum
 from bayesflex.rendering import render
 from gradients.directional import check_gradient
 
@@ -20,6 +21,16 @@ N = 25
 MODELS = {
     "gaussian": lambda overlap: GaussianLikelihood(overlap, 2.0, 0.01),
     "marginal": lambda overlap: MarginalLikelihood(overlap, 400.0, 0.1, 10.0),
+    "half-maps": lambda overlap: HalfMapLikelihood(overlap, 400.0),
+    "known": lambda overlap: HalfMapLikelihood(overlap, None),
+}
+
+NOISE = NoisePower(0.15, np.array([-2.0, -3.0, -4.0, -4.5, -4.0, -4.5, -4.0]))
+SPECTRA = {
+    "white": Spectrum(),
+    "taper": Spectrum(8.9),
+    "blur": Spectrum(8.9, 3.0),
+    "coloured": Spectrum(8.9, noise=NOISE),
 }
 
 
@@ -36,11 +47,11 @@ def problem(rng, with_background=False):
 
 
 @pytest.mark.parametrize("with_background", [False, True])
-@pytest.mark.parametrize("spectrum", [Spectrum(), Spectrum(8.9), Spectrum(8.9, 3.0)], ids=["white", "taper", "blur"])
+@pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("model", MODELS)
 def test_without_a_grid_value_and_gradient_are_one_function(model, spectrum, with_background, rng):
     target, weights, coords = problem(rng, with_background)
-    likelihood = MODELS[model](target.overlap(weights, spectrum, model == "marginal", "pairs"))
+    likelihood = MODELS[model](target.overlap(weights, SPECTRA[spectrum], model != "gaussian", "pairs"))
     value, gradient = likelihood.log_likelihood_and_gradient(coords)
     assert np.isfinite(value)
     check_gradient(lambda r: likelihood.log_likelihood_and_gradient(r)[0], coords, gradient, rng, rtol=3e-6, atol=1e-5)
@@ -52,7 +63,7 @@ def test_on_the_grid(model, with_background, rng, monkeypatch):
     """With windows so wide that voxels entering and leaving them (e^-32 of a peak) do not show in differences."""
     monkeypatch.setattr("bayesflex.overlap.grid.WINDOW", 8.0)
     target, weights, coords = problem(rng, with_background)
-    likelihood = MODELS[model](target.overlap(weights, Spectrum(), model == "marginal", "grid"))
+    likelihood = MODELS[model](target.overlap(weights, Spectrum(), model != "gaussian", "grid"))
     _, gradient = likelihood.log_likelihood_and_gradient(coords)
     check_gradient(lambda r: likelihood.log_likelihood_and_gradient(r)[0], coords, gradient, rng, rtol=3e-6, atol=1e-6)
 
@@ -61,7 +72,7 @@ def test_on_the_grid(model, with_background, rng, monkeypatch):
 def test_far_off_and_for_inverted_contrast(model, rng):
     target, weights, coords = problem(rng)
     inverted = MapTarget(-target.values, VOXEL, ORIGIN, target.region, SIGMA)
-    likelihood = MODELS[model](inverted.overlap(weights, Spectrum(8.9), model == "marginal", "pairs"))
+    likelihood = MODELS[model](inverted.overlap(weights, Spectrum(8.9), model != "gaussian", "pairs"))
     for shift in (0.0, 6.0):
         at = coords + shift
         _, gradient = likelihood.log_likelihood_and_gradient(at)

@@ -20,7 +20,7 @@ from bayesflex.half_maps import KnownNoise, half_map_noise
 from bayesflex.likelihood.half_maps import half_map_log_likelihood
 from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.noise import make_half_maps
-from bayesflex.overlap.spectrum import NoisePower
+from bayesflex.overlap.spectrum import NoisePower, Spectrum, low_pass_efficiency
 from bayesflex.rendering import render
 from bayesflex.synthetic import two_domain_protein
 
@@ -31,8 +31,13 @@ CLEAN = DensityMap(render(CA.coords, np.ones(80), SIGMA, SHAPE, VOXEL, ORIGIN, 6
 CONFIG = FitConfig(resolution=8.0, likelihood="half-maps")
 
 
+def known(signal: float, total: float) -> float:
+    """log [exp(-(R - s²)/2) Φ(s)]."""
+    return -0.5 * (total - signal**2) + float(log_ndtr(signal))
+
+
 def by_quadrature(signal: float, total: float, nu: float) -> float:
-    """log ∫₀¹ u^(nu/2-1) exp(-u (R - s²)/2) Φ(√u s) du, in pieces of log u."""
+    """The definition, ∫₀¹ u^(nu/2-1) exp(-u (R - s²)/2) Φ(√u s) du taken in pieces of log u."""
 
     def log_f(w):
         return 0.5 * nu * w - 0.5 * math.exp(w) * (total - signal**2) + float(log_ndtr(math.exp(0.5 * w) * signal))
@@ -40,14 +45,14 @@ def by_quadrature(signal: float, total: float, nu: float) -> float:
     at = max(np.linspace(-20.0, 0.0, 20001), key=log_f)
     peak = log_f(at)
     edges = sorted({min(float(at) + step, 0.0) for step in (-20.0, -2.0, -0.2, -0.02, 0.0, 0.02, 0.2, 2.0, 20.0)})
-    return peak + math.log(
-        sum(quad(lambda w: math.exp(log_f(w) - peak), a, b, limit=500)[0] for a, b in pairwise(edges))
-    )
+    integral = sum(quad(lambda w: math.exp(log_f(w) - peak), a, b, limit=500)[0] for a, b in pairwise(edges))
+    with_errors = peak + math.log(integral) - math.log(math.log(1e4))
+    return float(np.logaddexp(known(signal, total), with_errors)) - math.log(2.0)
 
 
 @pytest.mark.parametrize(("nu", "total"), [(5.0, 20.0), (100.0, 60.0), (100.0, 5000.0), (1000.0, 1e5), (1e4, 9e3)])
 @pytest.mark.parametrize("correlation", [-0.999, -0.3, 0.0, 0.05, 0.7, 0.99, 1.0, 1.001])
-def test_it_is_the_integral_over_the_level_of_the_noise(nu, total, correlation):
+def test_it_is_the_average_over_models_without_errors_and_with(nu, total, correlation):
     signal = correlation * math.sqrt(total)
     value, slope = half_map_log_likelihood(signal, total, nu)
     assert value == pytest.approx(by_quadrature(signal, total, nu), rel=1e-7, abs=1e-6)
@@ -58,18 +63,18 @@ def test_it_is_the_integral_over_the_level_of_the_noise(nu, total, correlation):
 
 
 @pytest.mark.parametrize("signal", [-40.0, -30.1, -29.9, -1.0, 0.0, 2.0, 8.4, 8.6, 300.0])
-def test_a_noise_known_exactly_leaves_the_scale_alone_to_integrate(signal):
+def test_for_a_model_without_errors_the_scale_alone_is_integrated_out(signal):
     """log ∫ exp(-(R - 2 a s + a²)/2) da over a > 0, and that integral over all a is √(2π) exp(-(R - s²)/2)."""
     total = 1e4
     value, slope = half_map_log_likelihood(signal, total, None)
-    assert value == pytest.approx(-0.5 * (total - signal**2) + float(log_ndtr(signal)), rel=1e-11)
+    assert value == pytest.approx(known(signal, total), rel=1e-11)
     ahead, behind = (half_map_log_likelihood(signal + d, total, None)[0] for d in (1e-5, -1e-5))
     assert slope == pytest.approx((ahead - behind) / 2e-5, rel=1e-4, abs=1e-6)
 
 
 def test_where_the_fit_leaves_what_the_noise_explains_the_noise_is_that_of_the_half_maps():
     nu, total = 2000.0, 8000.0
-    for chi2, low, high in ((0.5 * nu, 0.995, 1.0), (nu, 0.95, 1.0), (2.0 * nu, 0.49, 0.51), (3.0 * nu, 0.32, 0.34)):
+    for chi2, low, high in ((0.5 * nu, 0.9999, 1.0), (nu, 0.995, 1.0), (2.0 * nu, 0.49, 0.51), (3.0 * nu, 0.32, 0.34)):
         signal = math.sqrt(total - chi2)
         _, slope = half_map_log_likelihood(signal, total, nu)
         assert low < slope / half_map_log_likelihood(signal, total, None)[1] < high
@@ -111,18 +116,29 @@ def test_it_is_that_of_the_whitened_residual(rng):
     full = CLEAN.with_values(0.5 * (one.values + two.values))
     target = make_target(full, CA.coords, CONFIG, SIGMA)
     smooth = NoisePower(0.125, np.log(power(np.linspace(-0.03, 0.155, 7))))
-    known = replace(target, noise=KnownNoise(smooth)).likelihood(CONFIG, ca_beads(CA), 8.0, CA.coords)
+    likelihood = replace(target, noise=KnownNoise(smooth)).likelihood(CONFIG, ca_beads(CA), 8.0, CA.coords)
+    # What the smooth low-pass weighs down without there being more noise is given back.
+    share = low_pass_efficiency(Spectrum(8.0, noise=smooth), SIGMA)
+    assert 0.3 < share < 0.8
     values = []
     for shift in (0.0, 0.7, 2.0):
         coords = CA.coords + shift
         model = render(coords, np.ones(80), SIGMA, target.values.shape, VOXEL, target.origin, 6.0)
         signal, total = fourier_signal(target.values, model, target.region, smooth)
-        values.append((known.log_likelihood_and_gradient(coords)[0], -0.5 * (total - signal**2)))
+        values.append((likelihood.log_likelihood_and_gradient(coords)[0], -0.5 * (total - signal**2) / share))
     for ours, expected in values:
         assert ours == pytest.approx(expected, abs=2e-3 * total)
     drop, expected = values[0][0] - values[1][0], values[0][1] - values[1][1]
     assert drop == pytest.approx(expected, rel=5e-3)
     assert drop > 10.0
+
+
+def test_the_low_pass_takes_a_share_and_its_square_is_what_is_left():
+    """For white noise and σ = 0.225 d: ∫ u⁴ exp(-2u²) T² du / ∫ u⁴ exp(-2u²) T du with T = exp(-u⁴)."""
+    share = low_pass_efficiency(Spectrum(8.0), 8.0 / (math.pi * math.sqrt(2.0)))
+    moments = [quad(lambda u, n=n: u**4 * math.exp(-2.0 * u**2 - n * u**4), 0.0, 5.0)[0] for n in (1, 2)]
+    assert share == pytest.approx(moments[1] / moments[0], rel=1e-4)
+    assert low_pass_efficiency(Spectrum(), 1.8) == 1.0
 
 
 def likelihood_of(full, one, two, config=CONFIG):
@@ -141,7 +157,8 @@ def test_scale_and_offset_of_the_maps_change_nothing(rng):
     for shift in (0.0, 1.5):
         first, gradient = plain.log_likelihood_and_gradient(CA.coords + shift)
         second, other_gradient = other.log_likelihood_and_gradient(CA.coords + shift)
-        assert second == pytest.approx(first, rel=1e-6)
+        # The coefficients of the field are rounded to single precision, and log L is a difference of large numbers.
+        assert second == pytest.approx(first, abs=0.02)
         np.testing.assert_allclose(other_gradient, gradient, atol=1e-4 * np.abs(gradient).max())
 
 

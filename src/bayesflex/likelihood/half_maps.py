@@ -8,12 +8,15 @@ With ``rho = alpha rho_sim + beta + noise``, the noise of precision spectrum P, 
 rho centred: s is how many standard deviations the model stands out of the noise, and R - s² is the χ² that it leaves.
 But a model has errors of its own, and the half maps do not know them: they leave a χ² far above the number nu of
 observations, and pulled on with the noise's full precision the model would bend to make up for them. So the half maps
-say what the noise is at least. The precision is u P, with u ≤ 1 unknown under the prior 1/u of a scale:
+say what the noise is at least: the precision is u P with u ≤ 1, and two cases are equally likely beforehand. The model
+has no errors that matter, u = 1; or it has, of unknown size, with the density 1 / (c u) from u = 1 down to 1/10,000,
+c = log 10,000:
 
-    log L = log ∫₀¹ u^(nu/2 - 1) exp(-u (R - s²)/2) Φ(√u s) du.
+    log L = log [ exp(-(R - s²)/2) Φ(s) + 1/c ∫₀¹ u^(nu/2 - 1) exp(-u (R - s²)/2) Φ(√u s) du ] - log 2
 
-Where the χ² is nu or less, u is close to 1: the noise is that of the half maps. Where it is far above, this is the
-``marginal`` likelihood of the whitened map, soft as long as the fit is poor.
+(the integral starts at 0, which changes nothing as long as χ² < 10,000 nu). Where the χ² is about nu or less, the first
+case holds: the noise is that of the half maps. Where it is far above, this is the ``marginal`` likelihood of the
+whitened map, soft as long as the fit is poor.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 #: The integrand is followed until it has fallen by e^-40.
 _FALL = 40.0
 
+#: Logarithm of c = log 10,000: errors of the model may be up to 100 times as large as the noise.
+_LOG_RANGE = math.log(math.log(1e4))
+
 #: Below this argument the normal distribution function is taken from its asymptotic series, good to 2e-12 there.
 _TAIL = -30.0
 
@@ -41,14 +47,14 @@ _CERTAIN = 8.5
 
 
 class HalfMapLikelihood:
-    """``log L = log ∫₀¹ u^(nu/2 - 1) exp(-u (R - s²)/2) Φ(√u s) du``.
+    """A map in noise that is known at least, the scale and offset of the map integrated out: see above.
 
     Parameters
     ----------
     overlap
         Inner products with the centred map under the precision spectrum of the half maps' noise.
     observations
-        nu: what the noise alone leaves of R on average, or None to take the noise as known exactly (u = 1).
+        nu: what the noise alone leaves of R on average, or None where the model is known to have no errors (u = 1).
     """
 
     name = "half-maps"
@@ -64,7 +70,7 @@ class HalfMapLikelihood:
 
     @property
     def parameters(self) -> Array:
-        """What :func:`half_maps_of_overlap` takes: nu, or -1 where the noise is known exactly."""
+        """What :func:`half_maps_of_overlap` takes: nu, or -1 where the model is known to have no errors."""
         return np.array([-1.0 if self._observations is None else self._observations, 0.0, 0.0])
 
     def clone(self) -> HalfMapLikelihood:
@@ -93,7 +99,7 @@ def half_map_log_likelihood(signal: float, total: float, observations: float | N
     total
         R.
     observations
-        nu, or None where the noise is known exactly.
+        nu, or None where the model is known to have no errors.
     """
     value, slope = _of_signal(signal, total, -1.0 if observations is None else observations)
     return float(value), float(slope)
@@ -110,10 +116,15 @@ def half_maps_of_overlap(cross, power, map_power, parameters):  # type: ignore[n
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _of_signal(signal, total, observations):  # type: ignore[no-untyped-def]
+    log_cdf, hazard = _log_normal_cdf(signal)
+    value, slope = -0.5 * (total - signal * signal) + log_cdf, signal + hazard
     if observations < 0.0:
-        log_cdf, hazard = _log_normal_cdf(signal)
-        return -0.5 * (total - signal * signal) + log_cdf, signal + hazard
-    return _integral_kernel(signal, total, observations, _NODES, _WEIGHTS)
+        return value, slope
+    other, other_slope = _integral_kernel(signal, total, observations, _NODES, _WEIGHTS)
+    other -= _LOG_RANGE
+    largest = max(value, other)
+    one, two = math.exp(value - largest), math.exp(other - largest)
+    return largest + math.log(0.5 * (one + two)), (one * slope + two * other_slope) / (one + two)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -153,7 +153,8 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 counts = s < limit
                 if other == first:
                     counts = counts & (splat(float(row)) < numbers)
-                v = s * scale - one
+                # Empty places lie so far away that a high power of v would overflow, and 0 · inf is not 0.
+                v = select(counts, s * scale - one, zero)
                 value, change = splat(table[n_coefficients - 1]), zero
                 if short:  # the same with a number of turns that the compiler knows
                     for k in range(_SHORT - 2, -1, -1):
