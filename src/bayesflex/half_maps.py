@@ -97,11 +97,14 @@ class KnownNoise:
         Its power, squared map units.
     observations
         nu: the sum over the region of the whitened noise squared, on average, which is what it holds of independent
-        observations; None where the noise is taken as known exactly.
+        observations; None where the model is known to have no errors.
+    region
+        The region, where it is another than the one that counts for all else, shape (nz, ny, nx); None for that one.
     """
 
     power: NoisePower
     observations: float | None = None
+    region: NDArray[np.bool_] | None = None
 
 
 def noise_in_region(

@@ -130,6 +130,8 @@ class MapTarget:
                 "Leave one of the two out."
             )
         region = self.region if centred else np.ones_like(self.region)
+        if spectrum.noise is not None and self.noise is not None and self.noise.region is not None:
+            region = self.noise.region
         if evaluation == "grid":
             blur = spectrum.blur / self.voxel_size[::-1]
             background = None
@@ -211,26 +213,42 @@ class MapTarget:
             return float(np.count_nonzero(self.region)) / config.copies
         return float(config.observations)
 
-    def with_half_maps(self, found: HalfMapNoise, map_origin: Array, config: FitConfig) -> MapTarget:
+    def with_half_maps(
+        self, found: HalfMapNoise, density: DensityMap, config: FitConfig, masked: bool = False
+    ) -> MapTarget:
         """Return this target with its noise known from half maps, see :func:`bayesflex.half_maps.noise_in_region`.
+
+        Noise that is correlated over some distance is judged by what lies around, and a region that ends near the model
+        cuts that off: it is widened by the resolution, unless the user's mask says what counts.
 
         Parameters
         ----------
         found
-            The noise of the map from which this target was made.
-        map_origin
-            Of that map, (x, y, z), Å.
+            The noise of the map.
+        density
+            The map from which this target was made.
         config
             ``resolution`` and ``copies``.
+        masked
+            Whether the region is a mask's.
         """
-        first = np.rint((self.origin - map_origin) / self.voxel_size).astype(int)
-        difference = _cut(found.difference, first, first + np.array(self.values.shape[::-1]))
-        return replace(
-            self,
-            noise=noise_in_region(
-                difference, self.region, self.voxel_size, found.shells, self.sigma, config.resolution, config.copies
-            ),
+        first = np.rint((self.origin - density.origin) / self.voxel_size).astype(int)
+        last = first + np.array(self.values.shape[::-1])
+        region = self.region
+        if not masked:
+            distance = scipy.ndimage.distance_transform_edt(~region, sampling=self.voxel_size[::-1])
+            in_map = _cut(np.ones(density.values.shape, dtype=bool), first, last)
+            region = in_map & (distance <= config.resolution)
+        known = noise_in_region(
+            _cut(found.difference, first, last),
+            region,
+            self.voxel_size,
+            found.shells,
+            self.sigma,
+            config.resolution,
+            config.copies,
         )
+        return replace(self, noise=replace(known, region=region))
 
     def chosen_evaluation(self, config: FitConfig, beads: BeadModel, resolution: float, start: Array) -> str:
         """Return how the overlap of a stage is best evaluated, "pairs" or "grid".

@@ -47,7 +47,7 @@ def likelihood(request) -> Likelihood:
     )
     target = make_target(density, CA.coords, config, SIGMA)
     if name == "half-maps":
-        target = target.with_half_maps(half_map_noise(density, half1, half2, CA.coords, 8.9), origin, config)
+        target = target.with_half_maps(half_map_noise(density, half1, half2, CA.coords, 8.9), density, config)
     return target.likelihood(config, make_beads(bead, MODEL, CA), config.resolution, CA.coords)
 
 

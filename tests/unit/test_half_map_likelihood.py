@@ -144,7 +144,7 @@ def test_the_low_pass_takes_a_share_and_its_square_is_what_is_left():
 def likelihood_of(full, one, two, config=CONFIG):
     target = make_target(full, CA.coords, config, SIGMA)
     found = half_map_noise(full, one, two, CA.coords, config.resolution)
-    target = target.with_half_maps(found, full.origin, config)
+    target = target.with_half_maps(found, full, config)
     return target, target.likelihood(config, ca_beads(CA), config.resolution, CA.coords)
 
 
@@ -195,3 +195,23 @@ def test_blurred_stages_are_those_of_the_marginal_likelihood(rng):
     ]
     first, second = (likelihood.log_likelihood_and_gradient(CA.coords + 1.0)[0] for likelihood in blurred)
     assert first == second
+
+
+def test_the_region_is_widened_by_the_resolution_within_the_map_unless_a_mask_says_it(rng):
+    one, two = make_half_maps(rng, CLEAN, lambda k: CLEAN.values.var() * np.exp(-5.0 * k))
+    full = CLEAN.with_values(0.5 * (one.values + two.values))
+    target, _ = likelihood_of(full, one, two)
+    assert np.all(target.noise.region[target.region])
+    at = np.argwhere(target.noise.region & ~target.region)
+    near = np.argwhere(target.region)
+    distance = np.sqrt(((at[:200, None] - near[None]) ** 2).sum(axis=2).min(axis=1)) * 2.2
+    assert distance.max() <= 8.0 + 1e-9
+    position = at[:, ::-1] * VOXEL + target.origin
+    assert full.contains(position).all()
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[15:30, 15:30, 15:30] = True
+    masked = make_target(full, CA.coords, CONFIG, SIGMA, mask)
+    found = half_map_noise(full, one, two, CA.coords, 8.0)
+    np.testing.assert_array_equal(masked.with_half_maps(found, full, CONFIG, True).noise.region, masked.region)
+    # Fewer voxels, fewer observations.
+    assert masked.with_half_maps(found, full, CONFIG, True).noise.observations < 0.5 * target.noise.observations

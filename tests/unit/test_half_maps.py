@@ -194,4 +194,4 @@ def test_half_maps_that_are_equal_where_the_model_is(rng):
     found = noise_of(average(one, two), one, two)
     target = make_target(average(one, two), COORDS, CONFIG, SIGMA)
     with pytest.raises(InputError, match="equal throughout the region"):
-        target.with_half_maps(found, ORIGIN, CONFIG)
+        target.with_half_maps(found, average(one, two), CONFIG)

@@ -139,7 +139,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     fixed_beads = _fixed_beads(inputs, config)
     target = make_target(density, ca.coords, config, sigma, _mask_values(inputs), fixed_beads)
     if noise is not None:
-        target = target.with_half_maps(noise, density.origin, config)
+        target = target.with_half_maps(noise, density, config, inputs.mask is not None)
     stages = plan_stages(config, ca.coords)
     config = replace(
         config,
