@@ -147,6 +147,7 @@ class MapTarget:
                 centred,
                 self.domain,
                 background,
+                positions,
             )
         # The inner products run over all space, with the map zero outside the region: then no correlation exceeds 1.
         indicator = region.astype(np.float64)

@@ -87,7 +87,8 @@ _operator(operator.and_, bool8, bool8, lambda builder, a, b: builder.and_(a, b))
 
 
 def _indices(numbers):
-    return ir.Constant(ir.VectorType(_INT32, len(numbers)), list(numbers))
+    numbers = list(numbers)
+    return ir.Constant(ir.VectorType(_INT32, len(numbers)), numbers)
 
 
 def _splat(builder, value):
@@ -191,6 +192,18 @@ def square_root(typingctx, value):
     return float64x8(float64x8), code
 
 
+@intrinsic
+def _times_power_of_two(typingctx, value, exponent):
+    """Return each number times 2^n, with n the integer that the last bits of ``exponent`` hold."""
+
+    def code(context, builder, sig, args):
+        whole = ir.VectorType(ir.IntType(64), WIDTH)
+        bits, n = (builder.bitcast(arg, whole) for arg in args)
+        return builder.bitcast(builder.add(bits, builder.shl(n, ir.Constant(whole, [52] * WIDTH))), _VECTOR)
+
+    return float64x8(float64x8, float64x8), code
+
+
 def _folded(builder, value, width):
     """Add halves of a vector to each other until ``width`` numbers are left."""
     size = WIDTH
@@ -230,6 +243,25 @@ def total_odd(typingctx, value):
         return builder.extract_element(_folded(builder, args[0], 2), ir.Constant(_INT32, 1))
 
     return types.float64(float64x8), code
+
+
+@intrinsic
+def totals(typingctx, values):
+    """Return the vector of the sums of eight vectors: half as many shuffles as eight times ``total``."""
+
+    def code(context, builder, sig, args):
+        rows = [builder.extract_value(args[0], k) for k in range(WIDTH)]
+        for half in (4, 2, 1):
+            # Two vectors become one: numbers ``half`` apart are added, those of the second where bit ``half`` is set.
+            low = _indices(number if not number & half else WIDTH + number - half for number in range(WIDTH))
+            high = _indices(number + half if not number & half else WIDTH + number for number in range(WIDTH))
+            rows = [
+                builder.fadd(builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high))
+                for a, b in zip(rows[:half], rows[half:], strict=True)
+            ]
+        return rows[0]
+
+    return float64x8(types.UniTuple(float64x8, WIDTH)), code
 
 
 @intrinsic
@@ -297,6 +329,28 @@ def arc(y, x):
     near = splat(4.0) * quarter * series
     turn = select(y < zero, splat(-math.pi), splat(math.pi))
     return select(x < zero, turn - near, near)
+
+
+# ln 2 in two parts, the first so short that its product with an exponent is exact.
+_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.0 / math.log(2.0), 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_LOWEST_EXPONENT = -700.0
+# Added to a number, it leaves the nearest integer in the last bits.
+_ROUNDING = 1.5 * 2.0**52
+_EXP_SERIES = tuple(1.0 / math.factorial(k) for k in range(14))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def exponential(x):
+    """Return e^x of each number up to 700; below -700, e^-700. Within 2 units of rounding."""
+    lowest = splat(_LOWEST_EXPONENT)
+    x = select(x < lowest, lowest, x)
+    shifted = x * splat(_LOG2_E) + splat(_ROUNDING)
+    n = shifted - splat(_ROUNDING)
+    rest = x - n * splat(_LN2_HIGH) - n * splat(_LN2_LOW)
+    series = splat(_EXP_SERIES[13])
+    for k in range(12, -1, -1):
+        series = series * rest + splat(_EXP_SERIES[k])
+    return _times_power_of_two(series, shifted)
 
 
 #: Rows that an array of points needs beyond its points, so that a kernel may read and write eight rows at any of them

@@ -83,6 +83,33 @@ def test_rendering_and_its_gradient_equal_the_plain_twin(seed, spread, sigma):
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    voxel=st.tuples(*[st.floats(0.4, 9.0)] * 3).map(np.array),
+    sigma=st.floats(0.3, 3.0),
+    window=st.floats(0.5, 9.0),
+    seed=st.integers(0, 999),
+)
+def test_grids_and_windows_of_any_size(shape, voxel, sigma, window, seed):
+    """Boxes narrower than eight voxels, windows of one voxel and of many times eight."""
+    rng = np.random.default_rng(seed)
+    coords = ORIGIN + rng.uniform(-0.3, 1.3, size=(9, 3)) * voxel * shape[::-1]
+    weights = rng.uniform(size=9)
+    arguments = (sigma, shape, voxel, ORIGIN, window)
+    density = render(coords, weights, *arguments)
+    height = (2.0 * np.pi * sigma**2) ** -1.5
+    np.testing.assert_allclose(
+        density, plain_rendering.render(coords, weights, *arguments), rtol=1e-11, atol=1e-13 * height
+    )
+    assert density.flags.c_contiguous
+    field = rng.normal(size=shape)
+    arguments = (sigma, voxel, ORIGIN, window)
+    expected = plain_rendering.render_gradient(field, coords, weights, *arguments)
+    np.testing.assert_allclose(
+        render_gradient(field, coords, weights, *arguments), expected, rtol=1e-9, atol=1e-11 * height / sigma
+    )
+
+
 def test_densities_add_up(rng):
     coords, weights = MIDDLE + rng.normal(scale=5.0, size=(9, 3)), rng.uniform(size=9)
     whole = render(coords, weights, 1.5, SHAPE, VOXEL, ORIGIN)

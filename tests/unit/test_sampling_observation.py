@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_fit import prepared
 
 from bayesflex.deformation import Deformation
 from bayesflex.diagnostics import cc_centred, cc_uncentred
+from bayesflex.errors import InputError
 from bayesflex.geometry import rotation_of_vector
 from bayesflex.mcmc.masses import BlockMass
 from bayesflex.sampling import correlations, mode_amplitudes, plan_stages
-from bayesflex.sampling.observation import observe
+from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 
 KINDS = [(approach, rigid) for approach in ("local", "global", "combined") for rigid in (False, True)]
@@ -31,6 +35,46 @@ def test_correlations_are_those_of_the_maps_in_the_region(shift):
     values = correlations(target, problem.beads, coords)
     assert values["cc_uncentred"] == pytest.approx(cc_uncentred(simulated, measured), abs=1e-10)
     assert values["cc_centred"] == pytest.approx(cc_centred(simulated, measured), abs=1e-10)
+
+
+def test_correlations_count_what_stands_still():
+    """A background is rendered besides the model."""
+    problem = prepared().problem
+    still = problem.target.simulated(problem.start + [3.0, -6.0, 9.0], np.ones(len(problem.start)))
+    target = replace(problem.target, background=still)
+    density = target.simulated(problem.beads.place(problem.start), problem.beads.weights)[target.region]
+    values = correlations(target, problem.beads, problem.start)
+    assert values["cc_uncentred"] == pytest.approx(cc_uncentred(density, target.values[target.region]), abs=1e-10)
+    assert values["cc_centred"] == pytest.approx(cc_centred(density, target.values[target.region]), abs=1e-10)
+
+
+def test_correlations_of_beads_of_several_widths():
+    problem = prepared().problem
+    target, n = problem.target, len(problem.start)
+    beads = replace(problem.beads, blur=np.where(np.arange(n) % 2 == 0, 3.0, 0.0))
+    density = target.simulated(beads.place(problem.start), beads.weights, beads.classes)[target.region]
+    values = correlations(target, beads, problem.start)
+    assert values["cc_uncentred"] == pytest.approx(cc_uncentred(density, target.values[target.region]), abs=1e-10)
+    assert values["cc_centred"] == pytest.approx(cc_centred(density, target.values[target.region]), abs=1e-10)
+
+
+def test_correlations_of_chains_do_not_disturb_each_other():
+    problem = prepared().problem
+    places = [problem.start + shift for shift in (0.0, 1.0, 2.5, 40.0)]
+    expected = [correlations(problem.target, problem.beads, coords) for coords in places]
+
+    def run(coords):
+        own = problem.correlation.clone()
+        return [own(at) for at in [*places, coords]][-1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, places)) == expected
+
+
+def test_a_correlation_needs_finite_coordinates():
+    problem = prepared().problem
+    with pytest.raises(InputError, match="not finite"):
+        correlations(problem.target, problem.beads, np.full_like(problem.start, np.nan))
 
 
 def test_correlations_of_a_model_far_from_the_map_are_zero():
@@ -71,7 +115,7 @@ def test_what_is_observed(approach):
     problem = fit.problem
     deformation = Deformation(approach, problem.start, problem.mode_vectors)
     evaluation = problem.posterior(None, problem.terms, deformation)(np.zeros(deformation.n_dim))
-    values = observe(problem, evaluation, None)
+    values = Observer(problem)(evaluation, None)
     amplitudes = set() if approach == "local" else {"amplitude_7", "amplitude_8", "amplitude_9"}
     assert set(values) == amplitudes | {
         "cc_uncentred",

@@ -118,3 +118,33 @@ def test_lowest_bit():
 def test_padded():
     assert simd.padded(np.ones(3)).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert len(simd.padded(np.ones(8))) == 8
+
+
+@njit
+def _exponentials(x, out):
+    for k in range(0, len(x), 8):
+        simd.store(out, k, simd.exponential(simd.load(x, k)))
+
+
+def test_exponential():
+    x = np.concatenate([np.linspace(-699.0, 699.0, 3000), np.linspace(-1.0, 1.0, 3000), np.linspace(-40.0, 0.0, 2000)])
+    out = np.empty_like(x)
+    _exponentials(x, out)
+    np.testing.assert_allclose(out, np.exp(x), rtol=5e-16)
+    x, out = np.array([0.0, 1.0, -700.0, -701.0, -1e9, -np.inf, -1e-320, np.nan]), np.empty(8)
+    _exponentials(x, out)
+    smallest = [np.exp(-700.0)] * 4
+    np.testing.assert_allclose(out, [1.0, np.e, *smallest, 1.0, np.nan], rtol=5e-16)
+
+
+@njit
+def _totals(rows, out):
+    a = (simd.load(rows, 0), simd.load(rows, 8), simd.load(rows, 16), simd.load(rows, 24))
+    b = (simd.load(rows, 32), simd.load(rows, 40), simd.load(rows, 48), simd.load(rows, 56))
+    simd.store(out, 0, simd.totals((a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3])))
+
+
+def test_totals_of_eight_vectors_at_once():
+    rows, out = np.random.default_rng(3).normal(size=(8, 8)), np.empty(8)
+    _totals(rows, out)
+    np.testing.assert_allclose(out, rows.sum(axis=1), rtol=1e-13, atol=1e-15)

@@ -11,13 +11,15 @@ from bayesflex.overlap.pair_function import PairFunction
 from bayesflex.overlap.pairs import SKIN
 from bayesflex.overlap.tiles import Tiles, spatial_places
 from bayesflex.rendering import WINDOW
+from bayesflex.simd import WIDTH
 
 Array = NDArray[np.float64]
 
 #: Time of one bead's interpolation and of one pair evaluated, where the pairs of eight that are looked at count whole;
-#: and of one voxel within a bead's window, rendered and read again. Nanoseconds, from ``make bench``: only their
-#: ratios matter.
-_BEAD, _PAIR, _VOXEL = 32.0, 0.9, 2.5
+#: and on the grid that of one bead besides its window, and of eight voxels of it, rendered and read again. Nanoseconds,
+#: from ``make bench``: only their ratios matter.
+_BEAD, _PAIR = 32.0, 0.9
+_WINDOW, _EIGHT = 60.0, 2.5
 
 
 def cheaper_evaluation(
@@ -42,5 +44,6 @@ def cheaper_evaluation(
     if not tiles.update(positions):
         return "pairs"
     pairs_cost = _PAIR * tiles.n_pairs + _BEAD * len(positions)
-    window = 4.0 * math.pi / 3.0 * (WINDOW * sigma) ** 3 / float(np.prod(voxel_size))
-    return "pairs" if pairs_cost <= _VOXEL * window * len(positions) else "grid"
+    x, y, z = 2.0 * WINDOW * sigma / np.asarray(voxel_size)
+    grid_cost = (_WINDOW + _EIGHT * math.ceil(x / WIDTH) * float(y * z)) * len(positions)
+    return "pairs" if pairs_cost <= grid_cost else "grid"

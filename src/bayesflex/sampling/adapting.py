@@ -18,7 +18,7 @@ from bayesflex.deformation import Deformation
 from bayesflex.mcmc.adaptation import warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
-from bayesflex.sampling.observation import observe
+from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped, run_all
 from bayesflex.sampling.preconditioning import unit_mass
 from bayesflex.sampling.problem import Problem
@@ -99,6 +99,7 @@ def _run(
     config = problem.config
     deformation = Deformation(config.deformation, problem.start, problem.mode_vectors)
     posterior = problem.posterior(likelihood.clone(), [term.clone() for term in problem.terms], deformation)
+    observe = Observer(problem)
     records: list[Record] = []
     draws = np.empty((config.iterations, *problem.start.shape), dtype=np.float32)
     n_gradients = 0
@@ -108,7 +109,7 @@ def _run(
         if stop.is_set():
             raise Stopped
         n_gradients += 0 if info is None else info.n_gradients
-        record = Record(index, len(records), stage, observe(problem, evaluation, info))
+        record = Record(index, len(records), stage, observe(evaluation, info))
         records.append(record)
         reporter.record(record)
 

@@ -28,7 +28,7 @@ from bayesflex.sampling.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from bayesflex.sampling.observation import observe
+from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
@@ -91,6 +91,7 @@ class Chain:
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
         self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
         self._count = GradientCount()
+        self._observe = Observer(problem)
         self._temperatures: tuple[float, ...] = (1.0,)
 
     @property
@@ -285,7 +286,7 @@ class Chain:
     def _report(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
         self._heed_stop()
         progress = self._progress
-        values = observe(self._problem, evaluation, info)
+        values = self._observe(evaluation, info)
         record = Record(self._index, progress.iteration, stage, values)
         progress.records.append(record)
         progress.iteration += 1

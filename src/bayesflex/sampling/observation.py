@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
 from bayesflex.geometry import rmsd, superimpose
 from bayesflex.map_target import MapTarget
-from bayesflex.overlap.grid import region_sums
 from bayesflex.protocols import Evaluation, KernelInfo, PosteriorDetails
+from bayesflex.sampling.correlation import MapCorrelation
 from bayesflex.sampling.problem import Problem
 
 Array = NDArray[np.float64]
@@ -29,14 +27,7 @@ def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str
     coords
         CA positions, shape (n_ca, 3), Å.
     """
-    density = target.simulated(beads.place(coords), beads.weights, beads.classes)
-    cross, square, total = region_sums(target.values, density, target.region)
-    n, map_total, map_square = target.region_moments
-    centred = (square - total**2 / n) * (map_square - map_total**2 / n)
-    return {
-        "cc_uncentred": cross / math.sqrt(square * map_square) if square > 0.0 else 0.0,
-        "cc_centred": (cross - total * map_total / n) / math.sqrt(centred) if centred > 0.0 else 0.0,
-    }
+    return MapCorrelation(target, beads)(coords)
 
 
 def mode_amplitudes(problem: Problem, coords: Array) -> Array:
@@ -52,35 +43,47 @@ def mode_amplitudes(problem: Problem, coords: Array) -> Array:
     return np.asarray(modes.reshape(len(modes), -1) @ (aligned - problem.start).ravel())
 
 
-def observe(problem: Problem, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
-    """Return the metrics of one iteration.
+class Observer:
+    """Observes one chain.
 
     Parameters
     ----------
     problem
         What is fitted.
-    evaluation
-        The posterior's evaluation where the chain is.
-    info
-        What the kernel did, or None where there was none (the start, steering).
     """
-    details: PosteriorDetails = evaluation.details
-    values = correlations(problem.target, problem.beads, details.coords)
-    values |= {
-        "log_density": evaluation.log_density,
-        "log_likelihood": details.log_likelihood,
-        "energy": details.energy,
-    }
-    if info is not None:
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._correlation = problem.correlation.clone()
+
+    def __call__(self, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
+        """Return the metrics of one iteration.
+
+        Parameters
+        ----------
+        evaluation
+            The posterior's evaluation where the chain is.
+        info
+            What the kernel did, or None where there was none (the start, steering).
+        """
+        problem = self._problem
+        details: PosteriorDetails = evaluation.details
+        values = self._correlation(details.coords)
         values |= {
-            "acceptance": info.acceptance,
-            "step_size": info.step_size,
-            "divergent": float(info.divergent),
+            "log_density": evaluation.log_density,
+            "log_likelihood": details.log_likelihood,
+            "energy": details.energy,
         }
-    if problem.reference is not None:
-        answer, matched = problem.reference
-        values["rmsd_to_reference"] = rmsd(details.coords[matched], answer)
-    if problem.modes is not None:
-        for number, amplitude in zip(problem.config.modes, mode_amplitudes(problem, details.coords), strict=True):
-            values[f"amplitude_{number}"] = float(amplitude)
-    return values
+        if info is not None:
+            values |= {
+                "acceptance": info.acceptance,
+                "step_size": info.step_size,
+                "divergent": float(info.divergent),
+            }
+        if problem.reference is not None:
+            answer, matched = problem.reference
+            values["rmsd_to_reference"] = rmsd(details.coords[matched], answer)
+        if problem.modes is not None:
+            for number, amplitude in zip(problem.config.modes, mode_amplitudes(problem, details.coords), strict=True):
+                values[f"amplitude_{number}"] = float(amplitude)
+        return values

@@ -18,6 +18,7 @@ from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, normal_modes
 from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import EnergyTerm, Likelihood
+from bayesflex.sampling.correlation import MapCorrelation
 from bayesflex.structure import Structure
 from bayesflex.team import Team
 from bayesflex.units import thermal_energy
@@ -76,6 +77,11 @@ class Problem:
     def mode_vectors(self) -> Array:
         """The configured modes of the start, shape (n_modes, n_ca, 3); no rows in "local"."""
         return np.zeros((0, *self.start.shape)) if self.modes is None else self._selected(self.modes)
+
+    @cached_property
+    def correlation(self) -> MapCorrelation:
+        """The correlation with the map; each chain uses a clone of it."""
+        return MapCorrelation(self.target, self.beads)
 
     @cached_property
     def _links(self) -> NDArray[np.int64]:
