@@ -33,8 +33,8 @@ test: $(STAMP) ## run the fast tests
 test-slow: $(STAMP) ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
 
-bench: $(STAMP) ## time rendering, gradient and posterior
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure the kernels against what the machine can do; writes docs/performance.md
+	$(BIN)/python -m benchmarks --compilation -o docs
 
 lint: $(STAMP) ## check style, types and formatting
 	$(BIN)/ruff check .

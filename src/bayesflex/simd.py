@@ -353,6 +353,9 @@ def exponential(x):
     return _times_power_of_two(series, shifted)
 
 
+#: Bytes in a line of the cache of most processors.
+_CACHE_LINE = 64
+
 #: Rows that an array of points needs beyond its points, so that a kernel may read and write eight rows at any of them
 #: and at the three after it.
 MARGIN = 2 * WIDTH
@@ -371,6 +374,14 @@ def add_to_points(points, index, x, y, z):
     """Add to eight successive rows of an array of points."""
     px, py, pz = load_points(points, index)
     store_points(points, index, px + x, py + y, pz + z)
+
+
+def aligned_zeros(*shape: int) -> NDArray[np.float64]:
+    """Return zeros that begin where a line of the cache does: a vector of eight then never lies on two lines."""
+    size = 8 * int(np.prod(shape))
+    memory = np.zeros(size + _CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % _CACHE_LINE
+    return memory[begin : begin + size].view(np.float64).reshape(shape)
 
 
 def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:

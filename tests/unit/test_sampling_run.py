@@ -137,8 +137,10 @@ def test_an_error_of_a_likelihood_is_passed_on():
 
 
 _ENDLESS = """
+    import signal
     import sys
     from pathlib import Path
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored for what it starts
     sys.path.insert(0, {tests!r})
     from small_fit import run
     from bayesflex.reporters import NullReporter

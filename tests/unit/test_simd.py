@@ -148,3 +148,13 @@ def test_totals_of_eight_vectors_at_once():
     rows, out = np.random.default_rng(3).normal(size=(8, 8)), np.empty(8)
     _totals(rows, out)
     np.testing.assert_allclose(out, rows.sum(axis=1), rtol=1e-13, atol=1e-15)
+
+
+def test_aligned_zeros():
+    for shape in ((3,), (2, 5), (4, 8, 3, 8)):
+        array = simd.aligned_zeros(*shape)
+        assert array.shape == shape
+        assert array.ctypes.data % 64 == 0
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert not array.any()

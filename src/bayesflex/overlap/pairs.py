@@ -19,7 +19,7 @@ from bayesflex.overlap import OverlapValues
 from bayesflex.overlap.field import FieldArrays, SplineField, field_arrays, interpolate
 from bayesflex.overlap.pair_function import PairFunction, pair_sum
 from bayesflex.overlap.tiles import Tiles, spatial_places
-from bayesflex.simd import WIDTH
+from bayesflex.simd import WIDTH, aligned_zeros
 
 Array = NDArray[np.float64]
 
@@ -254,10 +254,10 @@ class PairOverlap:
             fixed_offset=float(fixed_values[2]),
             sums=np.zeros((n_parts, n_fields)),
             powers=np.zeros(n_parts),
-            field_gradients=np.zeros((n_fields, 3, len(places))),
-            power_gradients=np.zeros((n_parts, 3, len(places))),
+            field_gradients=aligned_zeros(n_fields, 3, len(places)),
+            power_gradients=aligned_zeros(n_parts, 3, len(places)),
             field_work=np.zeros((n_parts, 4, 4)),
-            pair_work=np.zeros((n_parts, WIDTH, 3, WIDTH)),
+            pair_work=aligned_zeros(n_parts, WIDTH, 3, WIDTH),
         )
         self._offset = 0.0
 
@@ -288,10 +288,10 @@ class PairOverlap:
         other._arrays = self._arrays._replace(
             sums=np.zeros_like(self._arrays.sums),
             powers=np.zeros_like(self._arrays.powers),
-            field_gradients=np.zeros_like(self._arrays.field_gradients),
-            power_gradients=np.zeros_like(self._arrays.power_gradients),
+            field_gradients=aligned_zeros(*self._arrays.field_gradients.shape),
+            power_gradients=aligned_zeros(*self._arrays.power_gradients.shape),
             field_work=np.zeros_like(self._arrays.field_work),
-            pair_work=np.zeros_like(self._arrays.pair_work),
+            pair_work=aligned_zeros(*self._arrays.pair_work.shape),
         )
         return other
 
