@@ -15,7 +15,8 @@ COUNTING = """
 For each kernel: the bytes that must move (each array that is read or written, once; of arrays of which parts are
 needed, those parts) and the operations that must be done (additions, subtractions, multiplications, divisions and
 square roots of numbers that count in the result; a multiply-add is two; comparisons and exponentials are not
-counted). The formulas stand beside each kernel in `benchmarks/*_kernels.py`, and a test counts what the kernels do.
+counted). The formulas stand beside each kernel in `benchmarks/*_kernels.py`, and a test counts what the kernels do
+(but for those of the grid).
 They are filled in with what is there: beads, pairs, contacts, voxels, lines of the cache.
 
 The **roof** is the larger of bytes over bandwidth and operations over the rate of multiply-adds eight at a time. The

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-from benchmarks import grid_kernels, overlap_kernels, prior_kernels, step_kernels
-from counting import ARRAYS, MATH, WIDTH, Tally, counted, python_of
+from benchmarks import overlap_kernels, prior_kernels, step_kernels
+from counting import WIDTH, Tally, counted, python_of
 
-from bayesflex import deformation, rendering, simd
+from bayesflex import deformation, simd
 from bayesflex.energy import angles, bonds, contacts, dihedrals, excluded_volume
 from bayesflex.mcmc import masses
 from bayesflex.overlap import field, pair_function
@@ -160,27 +158,3 @@ def test_banded_solve(monkeypatch, rng, tally):
     solve(band, counted(rng.normal(size=n), tally), np.zeros(n, dtype=object))
     assert tally.counts["operations"] == step_kernels.band_operations(n, width)
     assert tally.counts["div"] == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "formula"),
-    [
-        ("_render_kernel", grid_kernels.rendering_operations),
-        ("_render_gradient_kernel", grid_kernels.gradient_operations),
-    ],
-)
-def test_rendering_and_its_gradient(monkeypatch, rng, tally, name, formula):
-    shape = (30, 32, 34)
-    setup = SimpleNamespace(
-        coords=rng.uniform(-8.0, 8.0, (2, 3)), origin=np.full(3, -20.0), voxel=np.full(3, 1.4), shape=shape
-    )
-    fill = python_of(rendering, monkeypatch, "_fill_window", np=ARRAYS, math=MATH)
-    kernel = python_of(rendering, monkeypatch, name, _fill_window=fill)
-    place, weights = counted(setup.coords - setup.origin, tally), counted(np.ones(2), tally)
-    arguments = [place, weights, grid_kernels.SIGMA, grid_kernels.CUT, counted(setup.voxel, tally)]
-    arguments.append(counted(np.ones(shape), tally))
-    if name == "_render_gradient_kernel":
-        arguments.append(np.empty((2, 3), dtype=object))
-    kernel(*arguments)
-    # The edges of windows and sums that begin at zero: little beside the voxels.
-    assert tally.counts["operations"] == pytest.approx(formula(setup), rel=0.02)
