@@ -1,0 +1,18 @@
+"""The command line: each command parses, calls one workflow and reports.
+
+This is the only part that prints or ends the process. Whatever is slow to import is imported by the command that
+needs it, so that ``bayesflex --help`` answers at once.
+"""
+
+from bayesflex.cli.checking import calibrate
+from bayesflex.cli.files import get, info, modes, simulate
+from bayesflex.cli.fitting import compare, demo, fit
+from bayesflex.cli.frame import app, main
+
+__all__ = ["COMMANDS", "app", "main"]
+
+#: Every command, in the order of the help.
+COMMANDS = (fit, simulate, modes, info, get, compare, calibrate, demo)
+
+for _command in COMMANDS:
+    app.command()(_command)

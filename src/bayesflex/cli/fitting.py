@@ -1,0 +1,137 @@
+"""Commands that fit models into maps: ``fit``, ``compare`` and ``demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed
+from bayesflex.cli.terminal import progress
+from bayesflex.cli_settings import with_settings
+from bayesflex.errors import InputError
+
+
+@with_settings
+def fit(
+    model: Model,
+    map_file: MapFile,
+    out: NewFolder,
+    *,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A known answer: its RMSD is reported, nothing is fitted to it.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="Map whose voxels above zero are scored.")] = None,
+    fixed: Annotated[
+        Path | None, typer.Option("--fixed", help="Another model, whose density is accounted for and not moved.")
+    ] = None,
+    half1: Annotated[
+        Path | None, typer.Option("--half1", help="First half map of MAP: the two tell its noise.")
+    ] = None,
+    half2: Annotated[Path | None, typer.Option("--half2", help="Second half map of MAP.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings; flags win over it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted fit in the folder.")] = False,
+    debug: Debug = False,
+    settings: Mapping[str, object],
+) -> None:
+    """Fit a model into a map."""
+    from bayesflex.config import load_config
+
+    resolved = load_config(config, settings)
+    from bayesflex.workflows.fit import run_fit
+
+    files = {"reference": reference, "mask": mask, "fixed": fixed}
+    halves = _both_or_none(half1, half2)
+    run_fit(model, map_file, out, resolved, **files, half_maps=halves, resume=resume, reporter=progress())
+    typer.echo(f"Wrote {out}")
+
+
+def compare(
+    model: Model,
+    map_file: MapFile,
+    out: NewFolder,
+    resolution: Annotated[float, typer.Option("--resolution", help="Resolution of the map, Å.")],
+    *,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Independent runs of each approach.")] = 10,
+    iterations: Annotated[int, typer.Option("--iterations", min=2, help="Iterations of each run.")] = 100,
+    adapting: Annotated[
+        int | None,
+        typer.Option("--adapting", min=1, help="Iterations of these in which the step adapts; by default a quarter."),
+    ] = None,
+    modes: Annotated[str, typer.Option("--modes", help="Normal modes: a range (7-10) or a list (7,9,12).")] = "7-10",
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A known answer: RMSDs to it are reported.")
+    ] = None,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Run combined from the reference too: the error of the density's model.")
+    ] = False,
+    approaches: Annotated[
+        str, typer.Option("--approaches", help="Which to run, with commas between them.")
+    ] = "local,global,combined",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option("--domain", help="Residues to report by themselves (N=1-189); the first is coloured. Repeatable."),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="gaussian (the paper's), or marginal for a second table with it.")
+    ] = "gaussian",
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", help="Standard deviation of a bead, Å; by default from the resolution.")
+    ] = None,
+    noise_sd: Annotated[
+        float, typer.Option("--noise-sd", help="Noise of the gaussian likelihood, in units of a bead's peak.")
+    ] = 0.3,
+    seed: Seed = 1,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads to use; 0 for all cores.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Compare local, global and combined fitting as the paper does."""
+    from bayesflex.config import load_config
+    from bayesflex.workflows.compare import ComparePlan, run_compare
+    from bayesflex.workflows.comparison_results import parse_domain
+
+    settings = {
+        "resolution": resolution,
+        "modes": modes,
+        "likelihood": likelihood,
+        "sigma": sigma,
+        "noise_sd": noise_sd,
+        "seed": seed,
+        "threads": threads,
+    }
+    plan = ComparePlan(
+        approaches=tuple(name.strip() for name in approaches.split(",")),
+        runs=runs,
+        iterations=iterations,
+        adapting=adapting,
+        floor=floor,
+        domains=tuple(parse_domain(text) for text in domain or ()),
+    )
+    resolved = load_config(None, {name: value for name, value in settings.items() if value is not None})
+    run_compare(model, map_file, out, resolved, plan, reference=reference, reporter=progress())
+    typer.echo(f"Wrote {out}")
+
+
+def demo(
+    out: NewFolder = Path("bayesflex-demo"),
+    *,
+    seed: Seed = 1,
+    debug: Debug = False,
+) -> None:
+    """Fit a made-up protein, whose answer is known, into its map."""
+    from bayesflex.workflows.demo import run_demo
+
+    run_demo(out, seed, progress())
+    typer.echo(f"Wrote {out}")
+
+
+def _both_or_none(half1: Path | None, half2: Path | None) -> tuple[Path, Path] | None:
+    """Return the two half maps, or None where neither is given."""
+    if half1 is None and half2 is None:
+        return None
+    if half1 is None or half2 is None:
+        missing = "--half1" if half1 is None else "--half2"
+        raise InputError(f"{missing}: expected two half maps or none, got one; give the other with {missing}")
+    return half1, half2
