@@ -22,7 +22,7 @@ LAYERS = (
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
-    ("chain", "geometry", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
+    ("chain", "geometry", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
     ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),
     ("energy", "normal_modes"),
@@ -31,7 +31,7 @@ LAYERS = (
     ("placement", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
     ("likelihood",),
     ("map_target",),
-    ("fourier_grid", "map_comparison", "posterior_predictive", "residual_regions"),
+    ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
