@@ -33,6 +33,9 @@ _LISTS = {
     "temperatures": "how many temperatures (8), or which, with commas between them (1,1.5,2,3)",
 }
 
+#: Word for modes whose number is chosen by prediction; stored as no numbers at all.
+AUTO_MODES = "auto"
+
 #: More modes than anyone wants, so that a slip of the finger does not fill the memory.
 _MOST_MODES = 10_000
 
@@ -41,7 +44,8 @@ _MOST_MODES = 10_000
 class FitConfig:
     """Settings of one fit. Lengths in Å, energies in kcal/mol, temperature in K.
 
-    Each field's meaning and range stand in its metadata, see ``settings``.
+    Each field's meaning and range stand in its metadata, see ``settings``. No ``modes`` at all means that their number
+    is chosen by prediction.
 
     Raises
     ------
@@ -61,7 +65,10 @@ class FitConfig:
     )
     modes: tuple[int, ...] = field(
         default=tuple(range(FIRST_MODE, FIRST_MODE + 10)),
-        metadata=about("Normal modes: how many from mode 7 on (10), a range (7-12) or a list (7,9,12)."),
+        metadata=about(
+            "Normal modes: how many from mode 7 on (10), a range (7-12), a list (7,9,12), or auto to have their number "
+            "chosen by what trial fits predict."
+        ),
     )
     rigid: bool = field(default=False, metadata=about("Let the whole model turn and shift as well."))
 
@@ -228,6 +235,11 @@ class FitConfig:
             # A whole number is a fine value for a length, and a list for a tuple: stored in one form each.
             object.__setattr__(self, item.name, checked(item, getattr(self, item.name)))
         _check_modes(self.modes)
+        if not self.modes and self.deformation == "local":
+            raise ConfigError(
+                "modes: auto chooses a number of modes, and deformation local has none. "
+                "Leave out --modes auto, or --deformation local."
+            )
         _check_stages(self.stages, self.resolution)
         _check_temperatures(self.temperatures)
         _check_observations(self.observations)
@@ -238,14 +250,16 @@ class FitConfig:
 
 
 def parse_modes(text: str) -> tuple[int, ...]:
-    """Return the mode numbers that a text names: "10" is 7 to 16, "7-10" a range, "7,9,12" a list.
+    """Return the mode numbers that a text names: "10" is 7 to 16, "7-10" a range, "7,9,12" a list; "auto" is none.
 
     Raises
     ------
     ConfigError
         If the text is not of these forms, or names no internal mode.
     """
-    expected = f"a count (10), a range (7-12) or a list (7,9,12) of at most {_MOST_MODES} modes"
+    if text.strip() == AUTO_MODES:
+        return ()
+    expected = f"a count (10), a range (7-12) or a list (7,9,12) of at most {_MOST_MODES} modes, or {AUTO_MODES}"
     parts = [part.strip() for part in text.split(",")]
     ranges = []
     try:
@@ -260,6 +274,8 @@ def parse_modes(text: str) -> tuple[int, ...]:
     if any(numbers.stop - numbers.start > _MOST_MODES for numbers in ranges):
         raise wrong("modes", expected, text)
     modes = tuple(mode for numbers in ranges for mode in numbers)
+    if not modes:
+        raise wrong("modes", "at least one mode", text)
     _check_modes(modes, shown=text)
     return modes
 
@@ -384,9 +400,7 @@ def _converted(item: Field[Any], value: object) -> object:
 
 def _check_modes(modes: tuple[int, ...], shown: object = None) -> None:
     shown = modes if shown is None else shown
-    if not modes:
-        raise wrong("modes", "at least one mode", shown)
-    if min(modes) < FIRST_MODE:
+    if min(modes, default=FIRST_MODE) < FIRST_MODE:
         raise ConfigError(
             f"modes: expected numbers from {FIRST_MODE} on, got {shown!r}. "
             "Modes 1 to 6 move the whole model: give --rigid for these."

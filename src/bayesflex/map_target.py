@@ -85,6 +85,14 @@ class MapTarget:
         """Volume of the region, Å³."""
         return float(np.count_nonzero(self.region)) * float(np.prod(self.voxel_size))
 
+    def cut(self, values: NDArray[Any], density: DensityMap) -> NDArray[Any]:
+        """Return the part of values on the grid of a map, shape (nz, ny, nx), that lies on the working grid.
+
+        ``density`` is the map from which this target was made, or another on the same grid. Outside it there is zero.
+        """
+        first = np.rint((self.origin - density.origin) / self.voxel_size).astype(int)
+        return _cut(values, first, first + np.array(self.values.shape[::-1]))
+
     @cached_property
     def region_moments(self) -> tuple[int, float, float]:
         """Number of voxels in the region, and the sums over it of the map and of its square."""
@@ -232,15 +240,13 @@ class MapTarget:
         masked
             Whether the region is a mask's.
         """
-        first = np.rint((self.origin - density.origin) / self.voxel_size).astype(int)
-        last = first + np.array(self.values.shape[::-1])
         region = self.region
         if not masked:
             distance = scipy.ndimage.distance_transform_edt(~region, sampling=self.voxel_size[::-1])
-            in_map = _cut(np.ones(density.values.shape, dtype=bool), first, last)
+            in_map = self.cut(np.ones(density.values.shape, dtype=bool), density)
             region = in_map & (distance <= config.resolution)
         known = noise_in_region(
-            _cut(found.difference, first, last),
+            self.cut(found.difference, density),
             region,
             self.voxel_size,
             found.shells,

@@ -31,7 +31,7 @@ def folder(run, files, tmp_path_factory) -> Path:
 
 
 def test_files(folder):
-    assert named("files") - {"cluster-2.cif"} == {path.name for path in folder.iterdir()}
+    assert named("files") - {"cluster-2.cif", "mode_scores.csv"} == {path.name for path in folder.iterdir()}
 
 
 def test_keys_of_the_summary(folder):

@@ -113,7 +113,6 @@ def test_a_setting_that_may_be_none_is_none_by_default(name):
         ("resolution", 10**400, "a number above 0"),
         ("deformation", "both", "one of local, global, combined"),
         ("deformation", 3, "one of local, global, combined"),
-        ("modes", (), "at least one mode"),
         ("modes", (7, 7), "each mode once"),
         ("modes", (7.5,), "a whole number"),
         ("modes", 10, "a list"),
@@ -174,6 +173,7 @@ def test_numbers_are_stored_in_one_form():
     ("text", "modes"),
     [
         ("10", tuple(range(7, 17))),
+        ("auto", ()),
         ("1", (7,)),
         ("7-10", (7, 8, 9, 10)),
         ("7,9,12", (7, 9, 12)),

@@ -31,7 +31,7 @@ LAYERS = (
     ("placement", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
     ("likelihood",),
     ("map_target",),
-    ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions"),
+    ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions", "held_out"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bayesflex.sampling import run_chains, stage_likelihoods
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import Sampled, conclude
+from bayesflex.workflows.mode_choice import ModeChoice, choose_modes
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
 from bayesflex.workflows.results import (
     LOG_FILE,
@@ -44,6 +45,9 @@ def fit(
     reporters: Sequence[Reporter] = (),
 ) -> FitResult:
     """Fit a model into a map, in memory.
+
+    Where ``config.modes`` is empty, their number is chosen first, see
+    :func:`bayesflex.workflows.mode_choice.choose_modes`.
 
     Parameters
     ----------
@@ -77,9 +81,16 @@ def fit(
     began = time.perf_counter()
     listeners = Reporters(reporters)
     with announced_compilation(listeners.message):
-        prepared = prepare(Inputs(structure, density, reference, mask, fixed, half_maps), config, listeners.message)
+        inputs = Inputs(structure, density, reference, mask, fixed, half_maps)
+        choice = None
+        if config.modes:
+            prepared = prepare(inputs, config, listeners.message)
+        else:
+            choice = choose_modes(inputs, config, listeners.message)
+            prepared = prepare(inputs, choice.applied_to(config), _say_nothing)
         sampled = _sample(prepared, listeners)
-        result = _timed(conclude(prepared, sampled, {"model": structure.name, "map": density.name}), began)
+        concluded = conclude(prepared, sampled, {"model": structure.name, "map": density.name})
+        result = _timed(_with_choice(concluded, choice), began)
     _tell(result, listeners.message)
     return result
 
@@ -154,16 +165,14 @@ def run_fit(
             None if fixed is None else read_structure(fixed),
             None if half_maps is None else (read_placed(half_maps[0]), read_placed(half_maps[1])),
         )
-        prepared = prepare(given, config, say)
         paths = {"model": model_path, "map": map_path, "reference": reference, "mask": mask, "fixed": fixed}
         files = described_files(paths | dict(zip(("half1", "half2"), half_maps or (), strict=False)))
-        if resume:
-            folder.require_same(prepared.config, files)
+        prepared, choice = _prepare_in(folder, files, given, config, say)
         numbers = () if prepared.problem.modes is None else prepared.config.modes
         metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, reference is not None))
         listeners = Reporters([shown, metrics, log])
         sampled = _sample(prepared, listeners, folder, open_folder)
-        result = conclude(prepared, sampled, files)
+        result = _with_choice(conclude(prepared, sampled, files), choice)
     if not ensemble_has_all_atoms(result):
         listeners.message("ensemble.cif holds CA atoms alone, since all atoms would make a file above 50 MB.")
     write_result(result, out)
@@ -172,6 +181,36 @@ def run_fit(
     folder.end()
     _tell(result, listeners.message)
     return result
+
+
+def _prepare_in(
+    folder: RunFolder, files: Mapping[str, str], given: Inputs, config: FitConfig, say: Callable[[str], None]
+) -> tuple[PreparedFit, ModeChoice | None]:
+    """Return a fit that can begin or go on in a folder, and how its modes were chosen, where they are to be."""
+
+    def begin(open_config: FitConfig) -> None:
+        if folder.resume:
+            folder.require_same(open_config, files)
+        folder.begin(open_config, files)
+
+    choice = None
+    settled = folder.settled(config) if folder.resume and not config.modes else None
+    if settled is not None:
+        config, choice = settled
+        prepared = prepare(given, config, say)
+    elif not config.modes:
+        choice = choose_modes(given, config, say, begin, folder.checkpoints)
+        prepared = prepare(given, choice.applied_to(config), _say_nothing)
+        folder.settle(prepared.config, choice, files)
+    else:
+        prepared = prepare(given, config, say)
+    if folder.resume:
+        folder.require_same(prepared.config, files)
+    return prepared, choice
+
+
+def _say_nothing(text: str) -> None:
+    """Listen to a preparation whose inputs were described before."""
 
 
 def _sample(
@@ -195,6 +234,15 @@ def _sample(
             seconds += folder.seconds_before()
             folder.stopped_after(seconds)
     return Sampled(chains, likelihoods[-1], seconds)
+
+
+def _with_choice(result: FitResult, choice: ModeChoice | None) -> FitResult:
+    """Return a result that tells how its modes were chosen, and warns where none of them is of use."""
+    if choice is None or not choice.is_of_no_use:
+        return replace(result, mode_choice=choice)
+    warnings = (choice.conclusion(), *result.warnings)
+    summary = {**result.summary, "warnings": list(warnings)}
+    return replace(result, mode_choice=choice, warnings=warnings, summary=summary)
 
 
 def _timed(result: FitResult, began: float) -> FitResult:

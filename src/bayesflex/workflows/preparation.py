@@ -149,6 +149,8 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     )
     began = time.perf_counter()
     modes = None
+    if config.deformation != "local" and not config.modes:
+        raise ConfigError("modes: auto is chosen by `bayesflex fit`; give how many here, such as --modes 10.")
     if config.deformation != "local":
         modes = structure_modes(ca, max(config.modes) - 6, config.network_cutoff)
         for note in modes.notes:

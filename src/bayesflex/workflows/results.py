@@ -35,6 +35,7 @@ from bayesflex.structure import Structure
 from bayesflex.trace import Trace, save_trace
 from bayesflex.uncertainty import ResidueUncertainty
 from bayesflex.workflows.assessment import Assessment
+from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_mode_scores
 from bayesflex.workflows.uncertainty_files import (
     mmcif_category,
     residue_rows,
@@ -94,6 +95,8 @@ class FitResult:
         The numbers of ``summary.json``, see the page on outputs.
     inputs
         Names (and for files hashes) of what was read.
+    mode_choice
+        How the number of modes was chosen, or None where it was given.
     """
 
     start: Structure
@@ -111,6 +114,7 @@ class FitResult:
     warnings: tuple[str, ...]
     summary: Mapping[str, Any]
     inputs: Mapping[str, str]
+    mode_choice: ModeChoice | None = None
 
     @property
     def metrics(self) -> MetricsTable:
@@ -180,6 +184,8 @@ def write_result(result: FitResult, out: Path) -> None:
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / "trace.nc")
     write_convergence(result.convergence, out / "diagnostics.csv")
+    if result.mode_choice is not None:
+        write_mode_scores(result.mode_choice, out / MODE_SCORES_FILE)
     table = result.metrics
     for name, plot in PLOTS.items():
         if plot.applies_to(table):

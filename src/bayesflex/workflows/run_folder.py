@@ -17,6 +17,7 @@ from bayesflex import __version__
 from bayesflex.config import FitConfig, load_config, load_records
 from bayesflex.errors import InputError
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
+from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, read_mode_scores, write_mode_scores
 from bayesflex.workflows.results import CONFIG_FILE, SUMMARY_FILE, saved_config, write_text
 
 #: Settings that decide how fast a fit runs, or how it is written, and not what it finds.
@@ -100,6 +101,37 @@ class RunFolder:
         if not self.resume:
             write_text(self.path / CONFIG_FILE, saved_config(config, inputs))
         make_folder(self.checkpoints)
+
+    def settle(self, config: FitConfig, choice: ModeChoice, inputs: Mapping[str, str]) -> None:
+        """Keep the modes that were chosen: their scores, and the configuration with them in it.
+
+        Raises
+        ------
+        InputError
+            If the operating system refuses.
+        """
+        write_mode_scores(choice, self.path / MODE_SCORES_FILE)
+        write_text(self.path / CONFIG_FILE, saved_config(config, inputs))
+
+    def settled(self, config: FitConfig) -> tuple[FitConfig, ModeChoice] | None:
+        """Return the settings of an interrupted fit with the modes that it chose, or None where it had not yet.
+
+        Parameters
+        ----------
+        config
+            The settings asked for, modes open.
+
+        Raises
+        ------
+        InputError, ConfigError
+            If the saved configuration or the scores cannot be read.
+        """
+        path = self.path / MODE_SCORES_FILE
+        saved = load_config(self.path / CONFIG_FILE, {})
+        if not saved.modes or not path.is_file():
+            return None
+        choice = read_mode_scores(path, config.deformation)
+        return choice.applied_to(config), choice
 
     def seconds_before(self) -> float:
         """Return how long the chains ran in earlier sessions."""
