@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesflex.io.maps import read_map, write_map
     from bayesflex.io.structures import read_structure, write_structure
     from bayesflex.structure import Structure
+    from bayesflex.validation import Validation, validate
     from bayesflex.workflows.fit import FitResult, fit
     from bayesflex.workflows.simulate import simulate
 
@@ -29,11 +30,13 @@ _HOMES = {
     "FitConfig": "bayesflex.config",
     "FitResult": "bayesflex.workflows.fit",
     "Structure": "bayesflex.structure",
+    "Validation": "bayesflex.validation",
     "fit": "bayesflex.workflows.fit",
     "load_config": "bayesflex.config",
     "read_map": "bayesflex.io.maps",
     "read_structure": "bayesflex.io.structures",
     "simulate": "bayesflex.workflows.simulate",
+    "validate": "bayesflex.validation",
     "write_map": "bayesflex.io.maps",
     "write_structure": "bayesflex.io.structures",
 }
@@ -44,6 +47,7 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "Structure",
+    "Validation",
     "__version__",
     "errors",
     "fit",
@@ -53,6 +57,7 @@ __all__ = [
     "read_structure",
     "simulate",
     "synthetic",
+    "validate",
     "write_map",
     "write_structure",
 ]

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 
+#: Two grids are the same where origins and voxel edges differ by less than this share of a voxel.
+SAME_GRID = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class DensityMap:
@@ -100,3 +103,33 @@ class DensityMap:
     def to_position(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return positions in Å of fractional voxel indices (x, y, z), shape (n, 3)."""
         return index * self.voxel_size + self.origin
+
+
+def require_same_grid(other: DensityMap, density: DensityMap, what: str) -> None:
+    """Check that another map has the grid of a map.
+
+    Raises
+    ------
+    InputError
+        If it has not; ``what`` says what the other one is.
+    """
+    tolerance = SAME_GRID * density.voxel_size
+    same_shape = other.values.shape == density.values.shape
+    # Along an edge of n voxels a difference of voxel size adds up n times.
+    same_voxel = np.all(np.abs(other.voxel_size - density.voxel_size) * density.shape_xyz < tolerance)
+    if not (same_shape and same_voxel and np.all(np.abs(other.origin - density.origin) < tolerance)):
+        raise InputError(
+            f"{other.name}: expected a {what} on the grid of {density.name} ({grid_in_words(density)}), "
+            f"got {grid_in_words(other)}. Resample the {what} onto the map's grid."
+        )
+
+
+def grid_in_words(density: DensityMap) -> str:
+    """Return the grid of a map in words."""
+    nx, ny, nz = density.shape_xyz
+    return f"{nx} × {ny} × {nz} voxels of {_triple(density.voxel_size)} Å, origin {_triple(density.origin)} Å"
+
+
+def _triple(values: NDArray[np.float64]) -> str:
+    shown = [f"{value:.4g}" for value in values.tolist()]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"

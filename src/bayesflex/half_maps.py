@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
 from bayesflex.map_preparation import mask_around
-from bayesflex.noise_spectrum import LEAST_POWER, ShellPower, Shells, expected_power, shell_power, smooth_power
+from bayesflex.noise_spectrum import (
+    LEAST_POWER,
+    ShellPower,
+    Shells,
+    expected_power,
+    shell_correlation,
+    shell_power,
+    smooth_power,
+)
 from bayesflex.overlap.field import inner_product
 from bayesflex.overlap.spectrum import NoisePower, Spectrum
 
@@ -194,7 +202,7 @@ def half_map_noise(
         _check_names(density, half1, half2, values, a, b)
         window = mask_around(density, coords, _RADIUS, _SOFT_EDGE)
         difference = _filtered_alike(density, values, average, difference, window, shells, resolution)
-    correlation = _correlation(scipy.fft.rfftn(a, workers=1), scipy.fft.rfftn(b, workers=1), shells)
+    correlation = shell_correlation(scipy.fft.rfftn(a, workers=1), scipy.fft.rfftn(b, workers=1), shells)
     return HalfMapNoise(difference, shell_power(difference, density.voxel_size), correlation)
 
 
@@ -227,7 +235,7 @@ def _filtered_alike(
     weight = window / window.sum()
     made, raw = (scipy.fft.rfftn(window * (own - float(np.vdot(weight, own))), workers=1) for own in (values, average))
     in_band = shells.centres <= 1.0 / resolution
-    agreement = float(np.median(_correlation(made, raw, shells)[in_band]))
+    agreement = float(np.median(shell_correlation(made, raw, shells)[in_band]))
     if not agreement >= _LEAST_AGREEMENT:
         raise InputError(
             f"{density.name}: expected a map made of its two half maps, filtered or scaled at most; it correlates with "
@@ -240,13 +248,6 @@ def _filtered_alike(
     filtered = scipy.fft.irfftn(transform, s=values.shape, workers=1)
     # Where masked half maps hold nothing, a filter adds no noise worth counting.
     return np.where(difference != 0.0, filtered, 0.0)
-
-
-def _correlation(a: NDArray[np.complex128], b: NDArray[np.complex128], shells: Shells) -> Array:
-    """Return the correlation of two half transforms in shells, NaN where one has no power, shape (n_shells,)."""
-    cross = shells.sums((a * b.conj()).real)
-    norm = np.sqrt(shells.sums(np.abs(a) ** 2) * shells.sums(np.abs(b) ** 2))
-    return np.divide(cross, norm, out=np.full(len(cross), np.nan), where=norm > 0.0)
 
 
 def _slope(y: NDArray[Any], x: NDArray[Any]) -> float:

@@ -141,6 +141,13 @@ class ShellPower:
         return np.interp(frequency, self.frequency, self.power)
 
 
+def shell_correlation(a: NDArray[np.complex128], b: NDArray[np.complex128], shells: Shells) -> Array:
+    """Return the correlation of two half transforms in shells, NaN where one has no power, shape (n_shells,)."""
+    cross = shells.sums((a * b.conj()).real)
+    norm = np.sqrt(shells.sums(np.abs(a) ** 2) * shells.sums(np.abs(b) ** 2))
+    return np.divide(cross, norm, out=np.full(len(cross), np.nan), where=norm > 0.0)
+
+
 def shell_power(values: NDArray[np.floating[Any]], voxel_size: Array) -> ShellPower:
     """Return the power of a map in shells of spatial frequency.
 

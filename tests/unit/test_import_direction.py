@@ -18,7 +18,7 @@ ROOT = Path(bayesflex.__file__).parent
 #: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
-    ("errors", "units", "protocols", "simd", "team"),
+    ("errors", "units", "protocols", "simd", "team", "html_tables"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "structure", "density_map"),
@@ -36,6 +36,7 @@ LAYERS = (
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
     ("convergence", "clusters", "uncertainty", "density_support"),
+    ("validation",),
     ("sampling", "plots"),
     ("report",),
     ("workflows",),
@@ -59,6 +60,7 @@ ONLY = {
         "uncertainty",
         "posterior_predictive",
         "calibration",
+        "validation",  # what it found
     },  # they run nothing
     "geometry": {"errors"},
     "protocols": set(),
@@ -78,7 +80,8 @@ NEVER = {
 PACKAGES = {
     "typer": {"cli", "cli_settings"},
     "rich": {"cli", "reporters"},
-    "gemmi": {"io", "scattering", "matching"},  # its tables of form factors, its alignment of sequences
+    # Its tables of form factors, its alignment of sequences, its solvent mask and radii.
+    "gemmi": {"io", "scattering", "matching", "validation"},
     "mrcfile": {"io"},
     "mdtraj": {"io"},
     "tomllib": {"config"},

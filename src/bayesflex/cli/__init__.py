@@ -4,7 +4,7 @@ This is the only part that prints or ends the process. Whatever is slow to impor
 needs it, so that ``bayesflex --help`` answers at once.
 """
 
-from bayesflex.cli.checking import calibrate
+from bayesflex.cli.checking import calibrate, validate
 from bayesflex.cli.files import get, info, modes, simulate
 from bayesflex.cli.fitting import compare, demo, fit
 from bayesflex.cli.frame import app, main
@@ -12,7 +12,7 @@ from bayesflex.cli.frame import app, main
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the order of the help.
-COMMANDS = (fit, simulate, modes, info, get, compare, calibrate, demo)
+COMMANDS = (fit, simulate, modes, info, get, compare, calibrate, validate, demo)
 
 for _command in COMMANDS:
     app.command()(_command)

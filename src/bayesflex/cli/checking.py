@@ -1,13 +1,14 @@
-"""Commands that check what a fit claims: ``calibrate``."""
+"""Commands that check what a fit claims: ``calibrate`` and ``validate``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, NewFolder, Seed
-from bayesflex.cli.terminal import echo_table, progress
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed, both_or_none
+from bayesflex.cli.terminal import echo_notes, echo_rows, echo_table, progress
 
 
 def calibrate(
@@ -35,4 +36,36 @@ def calibrate(
     result = run_calibrate(out, plan, resume=resume, reporter=progress())
     echo_table(result.rows())
     typer.echo(result.verdict)
+    typer.echo(f"Wrote {out}")
+
+
+def validate(
+    model: Model,
+    map_file: MapFile,
+    out: NewFolder,
+    *,
+    resolution: Annotated[
+        float | None, typer.Option("--resolution", help="Resolution of the map, Å; by default that of the half maps.")
+    ] = None,
+    half1: Annotated[Path | None, typer.Option("--half1", help="First half map of MAP.")] = None,
+    half2: Annotated[Path | None, typer.Option("--half2", help="Second half map of MAP.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Mask to use instead of what is near the model: 0 to 1.")
+    ] = None,
+    voxel: Annotated[
+        float | None, typer.Option("--voxel", help="Voxel size of the maps, Å, if not the files'.")
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="Placement of the maps: nstart, origin (header fields), or x,y,z in Å."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Judge a model in a map: correlations, FSC, Q-score, SMOC and geometry."""
+    from bayesflex.workflows.validate import run_validate
+
+    halves = both_or_none(half1, half2)
+    found = run_validate(model, map_file, out, resolution, half_maps=halves, mask=mask, voxel=voxel, origin=origin)
+    echo_rows(found.rows())
+    echo_notes(found.notes)
     typer.echo(f"Wrote {out}")

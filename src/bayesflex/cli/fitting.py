@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed, both_or_none
 from bayesflex.cli.terminal import progress
 from bayesflex.cli_settings import with_settings
-from bayesflex.errors import InputError
 
 
 @with_settings
@@ -43,7 +42,7 @@ def fit(
     from bayesflex.workflows.fit import run_fit
 
     files = {"reference": reference, "mask": mask, "fixed": fixed}
-    halves = _both_or_none(half1, half2)
+    halves = both_or_none(half1, half2)
     run_fit(model, map_file, out, resolved, **files, half_maps=halves, resume=resume, reporter=progress())
     typer.echo(f"Wrote {out}")
 
@@ -125,13 +124,3 @@ def demo(
 
     run_demo(out, seed, progress())
     typer.echo(f"Wrote {out}")
-
-
-def _both_or_none(half1: Path | None, half2: Path | None) -> tuple[Path, Path] | None:
-    """Return the two half maps, or None where neither is given."""
-    if half1 is None and half2 is None:
-        return None
-    if half1 is None or half2 is None:
-        missing = "--half1" if half1 is None else "--half2"
-        raise InputError(f"{missing}: expected two half maps or none, got one; give the other with {missing}")
-    return half1, half2

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bayesflex.errors import InputError
+
 #: Where the frame finds whether ``--debug`` was given.
 DEBUG = "bayesflex.debug"
 
@@ -23,3 +25,13 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Atomic model: PDB 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Density map: MRC or CCP4, also gzipped.")]
 NewFolder = Annotated[Path, typer.Option("-o", "--out", help="Folder to write; must be new or empty.")]
+
+
+def both_or_none(half1: Path | None, half2: Path | None) -> tuple[Path, Path] | None:
+    """Return the two half maps, or None where neither is given."""
+    if half1 is None and half2 is None:
+        return None
+    if half1 is None or half2 is None:
+        missing = "--half1" if half1 is None else "--half2"
+        raise InputError(f"{missing}: expected two half maps or none, got one; give the other with {missing}")
+    return half1, half2

@@ -38,6 +38,9 @@ GRID_COLOUR = "#DDDDDD"
 START = "start"
 SAMPLING = "sampling"
 
+#: More chains than this are not told apart in a figure.
+_MANY_CHAINS = 30
+
 #: Values further from the central 96 % than this many times its width are left outside the axes.
 _OUTLIER_REACH = 0.5
 
@@ -182,6 +185,25 @@ def mark_stages(axis: Axes, table: MetricsTable, labelled: bool = False) -> None
             fontsize=SMALL_FONT_SIZE,
             color="#444444",
         )
+
+
+def mark_chains(axis: Axes, chain: NDArray[np.str_], named: bool) -> None:
+    """Draw a line and a name where each chain begins, unless there is one alone or too many to read."""
+    first = np.flatnonzero(np.append(True, chain[1:] != chain[:-1])).tolist()
+    if not 1 < len(first) <= _MANY_CHAINS:
+        return
+    for index in first:
+        axis.axvline(index + 0.5, color="#BBBBBB", linewidth=0.8, zorder=0)
+        if named:
+            axis.annotate(
+                str(chain[index]),
+                (index + 0.5, 1.0),
+                xycoords=axis.get_xaxis_transform(),
+                xytext=(3, -10),
+                textcoords="offset points",
+                fontsize=SMALL_FONT_SIZE,
+                color="#444444",
+            )
 
 
 def label_iterations(axis: Axes) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from bayesflex.plots.style import FONT_SIZE, OKABE_ITO, SMALL_FONT_SIZE, WARMUP_COLOUR, new_figure
+from bayesflex.plots.style import FONT_SIZE, OKABE_ITO, SMALL_FONT_SIZE, WARMUP_COLOUR, mark_chains, new_figure
 from bayesflex.residue_runs import stretches
 from bayesflex.uncertainty import LEAST_CONTRACTION, ResidueUncertainty
-
-# More chains than this are not told apart in the figure.
-_MANY_CHAINS = 30
 
 
 def plot_uncertainty(chain: NDArray[np.str_], uncertainty: ResidueUncertainty) -> Figure:
@@ -35,7 +31,7 @@ def plot_uncertainty(chain: NDArray[np.str_], uncertainty: ResidueUncertainty) -
     for axis in (spread, share):
         for part in only:
             axis.axvspan(part.start + 0.5, part.stop + 0.5, color=WARMUP_COLOUR, linewidth=0, zorder=0)
-        _mark_chains(axis, chain, named=axis is spread)
+        mark_chains(axis, chain, named=axis is spread)
     spread.plot(residue, uncertainty.radius, color=OKABE_ITO[4], linewidth=width, label="radius of 90 % of draws")
     spread.plot(residue, uncertainty.sd, color=OKABE_ITO[0], linewidth=width, label="standard deviation")
     spread.set_ylim(0.0, 1.15 * float(uncertainty.radius.max()) or 1.0)
@@ -53,22 +49,3 @@ def plot_uncertainty(chain: NDArray[np.str_], uncertainty: ResidueUncertainty) -
         handles.append(Patch(color=WARMUP_COLOUR, label="prior only"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=SMALL_FONT_SIZE, frameon=False)
     return figure
-
-
-def _mark_chains(axis: Axes, chain: NDArray[np.str_], named: bool) -> None:
-    """Draw a line and a name where each chain begins, unless there is one alone or too many to read."""
-    first = np.flatnonzero(np.append(True, chain[1:] != chain[:-1])).tolist()
-    if not 1 < len(first) <= _MANY_CHAINS:
-        return
-    for index in first:
-        axis.axvline(index + 0.5, color="#BBBBBB", linewidth=0.8, zorder=0)
-        if named:
-            axis.annotate(
-                str(chain[index]),
-                (index + 0.5, 1.0),
-                xycoords=axis.get_xaxis_transform(),
-                xytext=(3, -10),
-                textcoords="offset points",
-                fontsize=SMALL_FONT_SIZE,
-                color="#444444",
-            )

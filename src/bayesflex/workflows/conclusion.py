@@ -18,6 +18,7 @@ from bayesflex.convergence import convergence
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
 from bayesflex.diagnostics import cc_centred, cc_mask
+from bayesflex.errors import BayesflexError
 from bayesflex.geometry import rmsd
 from bayesflex.map_preparation import mask_around
 from bayesflex.metrics import AMPLITUDE_PREFIX
@@ -30,6 +31,7 @@ from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
 from bayesflex.uncertainty import spread
 from bayesflex.units import b_factor_of_variance
+from bayesflex.validation import Validation, validate
 from bayesflex.workflows.assessment import assess
 from bayesflex.workflows.preparation import PreparedFit
 from bayesflex.workflows.results import FitResult, cluster_file
@@ -105,11 +107,12 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     n_gradients = sum(chain.n_gradients for chain in sampled.chains)
     found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
     fitted_map = map_of(prepared, traces[0])
+    validation, complaints = _validations(prepared, models[0])
     warnings = [*prepared.warnings]
     if len(clusters) > 1:
         files = [cluster_file(number) for number in range(1, len(models))]
         warnings.append(describe_clusters(clusters, trace, cutoff, files))
-    warnings += [*judged.warnings, *warnings_of_exchanges(sampled.chains), *found.warnings]
+    warnings += [*judged.warnings, *warnings_of_exchanges(sampled.chains), *found.warnings, *complaints]
     summary = (
         _summary(prepared, sampled, posterior, mean.coords, traces[0], fitted_map)
         | summary_of_chains(trace, judged, clusters)
@@ -130,10 +133,22 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
         clusters=clusters,
         other_models=tuple(models[1:]),
         assessment=found,
+        validation=validation,
         warnings=tuple(warnings),
         summary=summary,
         inputs=inputs,
     )
+
+
+def _validations(prepared: PreparedFit, fitted: Structure) -> tuple[dict[str, Validation], tuple[str, ...]]:
+    """Return the validation before and after, and a warning where a model cannot be judged: a fit is not lost by it."""
+    given, resolution = prepared.inputs, prepared.config.resolution
+    try:
+        start = validate(given.structure, given.density, resolution, None, given.mask)
+        end = validate(fitted, given.density, resolution, given.half_maps, given.mask)
+    except BayesflexError as error:
+        return {}, (f"The models were not validated: {error}",)
+    return {"start": start, "fitted": replace(end, model="fitted")}, ()
 
 
 def _geometry(prepared: PreparedFit, posterior: Posterior, mean: Array) -> Array:

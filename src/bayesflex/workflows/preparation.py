@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
-from bayesflex.density_map import DensityMap
+from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
 from bayesflex.energy import build_prior
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
@@ -29,9 +29,6 @@ from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
 
 Array = NDArray[np.float64]
-
-#: Two grids are the same where origins and voxel edges differ by less than this share of a voxel.
-_SAME_GRID = 1e-3
 
 #: The resolution asked for may be finer than that of the half maps by this factor without a word.
 _FINER = 1.1
@@ -180,7 +177,7 @@ def _with_usable_resolution(config: FitConfig, density: DensityMap) -> tuple[Fit
             f"{density.name}: resolution {config.resolution:g} Å is finer than one voxel ({voxel:g} Å); expected at "
             f"least two voxels. Give --resolution {2.0 * voxel:g} or coarser, or the true voxel size with --voxel."
         )
-    if config.resolution >= 2.0 * voxel * (1.0 - _SAME_GRID):
+    if config.resolution >= 2.0 * voxel * (1.0 - SAME_GRID):
         return config, ()
     warning = (
         f"{density.name}: resolution {config.resolution:g} Å is finer than two voxels, the finest that a grid of "
@@ -194,7 +191,7 @@ def _mask_values(inputs: Inputs) -> NDArray[np.bool_] | None:
     mask, density = inputs.mask, inputs.density
     if mask is None:
         return None
-    _require_same_grid(mask, density, "mask")
+    require_same_grid(mask, density, "mask")
     return np.asarray(mask.values > 0.0)
 
 
@@ -220,7 +217,7 @@ def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig,
     config = replace(config, likelihood=HalfMapLikelihood.name)
     check_evaluation(config)
     for half in inputs.half_maps:
-        _require_same_grid(half, inputs.density, "half map")
+        require_same_grid(half, inputs.density, "half map")
     noise = half_map_noise(inputs.density, *inputs.half_maps, ca.coords, config.resolution)
     warnings = []
     if noise.resolution > config.resolution * _FINER:
@@ -235,29 +232,6 @@ def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig,
             f"--resolution {config.resolution:g} is finer; give the resolution that they were filtered to"
         )
     return config, noise, tuple(warnings)
-
-
-def _require_same_grid(other: DensityMap, density: DensityMap, what: str) -> None:
-    """Check that another map has the grid of the map that is fitted."""
-    tolerance = _SAME_GRID * density.voxel_size
-    same_shape = other.values.shape == density.values.shape
-    # Along an edge of n voxels a difference of voxel size adds up n times.
-    same_voxel = np.all(np.abs(other.voxel_size - density.voxel_size) * density.shape_xyz < tolerance)
-    if not (same_shape and same_voxel and np.all(np.abs(other.origin - density.origin) < tolerance)):
-        raise InputError(
-            f"{other.name}: expected a {what} on the grid of {density.name} ({_grid(density)}), got {_grid(other)}. "
-            f"Resample the {what} onto the map's grid."
-        )
-
-
-def _grid(density: DensityMap) -> str:
-    nx, ny, nz = density.shape_xyz
-    return f"{nx} × {ny} × {nz} voxels of {_triple(density.voxel_size)} Å, origin {_triple(density.origin)} Å"
-
-
-def _triple(values: Array) -> str:
-    shown = [f"{value:.4g}" for value in values.tolist()]
-    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
 
 
 def _fixed_beads(inputs: Inputs, config: FitConfig) -> tuple[Array, Array] | None:
@@ -286,7 +260,7 @@ def _described(
             f"chains: {len(np.unique(structure.chain))}",
         ),
         ("map", density.name),
-        ("  grid", _grid(density)),
+        ("  grid", grid_in_words(density)),
         (
             "  model inside",
             f"{placement.n_inside} of {placement.n_ca} CA; mean map value there {placement.mean_sd:.1f} SD above the "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +23,7 @@ from bayesflex.io.atomic import atomic_path
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.io.structures import fits_pdb, write_ensemble, write_structure
+from bayesflex.io.tables import write_json
 from bayesflex.io.trajectories import write_trajectory
 from bayesflex.metrics import MetricsTable, metric_columns, metrics_table, write_metrics
 from bayesflex.plots import PLOTS, save_figure
@@ -34,6 +33,7 @@ from bayesflex.protocols import Record
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, save_trace
 from bayesflex.uncertainty import ResidueUncertainty
+from bayesflex.validation import Validation
 from bayesflex.workflows.assessment import Assessment
 from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_mode_scores
 from bayesflex.workflows.uncertainty_files import (
@@ -44,6 +44,7 @@ from bayesflex.workflows.uncertainty_files import (
     write_shells,
     write_uncertainty,
 )
+from bayesflex.workflows.validate import write_validation
 
 Array = NDArray[np.float64]
 
@@ -89,6 +90,9 @@ class FitResult:
         A fitted model for each of the other clusters, as far as they are written.
     assessment
         Uncertainty of each residue, and what the fit leaves of the map.
+    validation
+        Of the model as given ("start") and of ``fitted``; empty where a model cannot be judged, which is then a
+        warning.
     warnings
         Sentences for the user.
     summary
@@ -111,6 +115,7 @@ class FitResult:
     clusters: tuple[Cluster, ...]
     other_models: tuple[Structure, ...]
     assessment: Assessment
+    validation: Mapping[str, Validation]
     warnings: tuple[str, ...]
     summary: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -181,6 +186,8 @@ def write_result(result: FitResult, out: Path) -> None:
     write_map(result.residual_map, out / "residual_z.mrc")
     write_shells(result.assessment.residual.shells, out / "shells.csv")
     save_figure(plot_shells(result.assessment.residual.shells), out / "shells.png")
+    if result.validation:
+        write_validation(result.validation, out)
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / "trace.nc")
     write_convergence(result.convergence, out / "diagnostics.csv")
@@ -200,7 +207,7 @@ def write_summary(summary: Mapping[str, Any], out: Path) -> None:
     InputError
         If it cannot be written.
     """
-    write_text(out / SUMMARY_FILE, json.dumps(_for_json(summary), indent=2, ensure_ascii=False) + "\n")
+    write_json(out / SUMMARY_FILE, summary)
 
 
 def ensemble_has_all_atoms(result: FitResult) -> bool:
@@ -248,14 +255,3 @@ def _write_ensemble(result: FitResult, path: Path) -> None:
         write_ensemble(result.start, np.array([result.carrier.carry(ca) for ca in coords]), path)
     else:
         write_ensemble(result.mean, coords, path)
-
-
-def _for_json(value: Any) -> Any:
-    """Return a value with every number that is not finite as None, since JSON has no word for it."""
-    if isinstance(value, Mapping):
-        return {name: _for_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_for_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -6,7 +6,6 @@ along, have the spread of the CA that carry them.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,6 +17,7 @@ from scipy.sparse import csr_array
 
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.structures import Category
+from bayesflex.io.tables import write_csv
 from bayesflex.posterior_predictive import ShellCheck
 from bayesflex.structure import Structure
 from bayesflex.uncertainty import ResidueUncertainty
@@ -138,7 +138,7 @@ def write_uncertainty(rows: Iterable[ResidueRow], path: Path) -> None:
         If the file cannot be written; nothing is left behind then.
     """
     names = [item.name for item in fields(ResidueRow)]
-    _write_csv(path, names, ([_cell(getattr(row, name)) for name in names] for row in rows))
+    write_csv(path, names, ([getattr(row, name) for name in names] for row in rows))
 
 
 def write_attributes(rows: Sequence[ResidueRow], path: Path) -> None:
@@ -181,14 +181,7 @@ def write_shells(shells: ShellCheck, path: Path) -> None:
         "upper_95": shells.upper,
         "excess": shells.excess.astype(np.int64),
     }
-    _write_csv(path, list(columns), ([_cell(value) for value in row] for row in zip(*columns.values(), strict=True)))
-
-
-def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+    write_csv(path, list(columns), zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
 def _number(value: float) -> float | None:
