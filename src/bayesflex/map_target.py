@@ -29,7 +29,7 @@ from bayesflex.overlap.field import SplineField, inner_product, overlap_field
 from bayesflex.overlap.grid import GridOverlap
 from bayesflex.overlap.pair_function import pair_function
 from bayesflex.overlap.pairs import MapFields, PairOverlap
-from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum, low_pass_efficiency
+from bayesflex.overlap.spectrum import Spectrum, counted_share, low_pass_efficiency
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
 from bayesflex.units import sigma_of_resolution
@@ -201,12 +201,13 @@ class MapTarget:
         return inner_product(a, b, self.voxel_size, math.hypot(self.sigma, spectrum.blur), spectrum)
 
     def observations(self, resolution: float, copies: int) -> float:
-        """Return nu, the number of independent observations in the region that the low-pass to a resolution (Å) leaves.
+        """Return nu, the number of independent observations in the region at a resolution (Å).
 
-        The smooth low-pass weighs down the outer part of the band: of noise that fills the band, ``BAND_SHARE`` is
-        left, and so many observations count.
+        Of those that the band holds, the share that the smooth low-pass leaves to be counted:
+        :func:`~bayesflex.overlap.spectrum.counted_share`.
         """
-        return BAND_SHARE * independent_observations(self.region_volume, resolution, copies)
+        share = counted_share(resolution, self.sigma)
+        return share * independent_observations(self.region_volume, resolution, copies)
 
     def counted_observations(self, config: FitConfig) -> float:
         """Return nu as the configuration counts it: from the resolution, by voxels, or the number that it gives.

@@ -14,7 +14,7 @@ from bayesflex.density_map import DensityMap
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.likelihood.marginal import marginal_log_likelihood
 from bayesflex.map_target import MapTarget, make_target
-from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
+from bayesflex.overlap.spectrum import Spectrum, counted_share
 from bayesflex.rendering import render
 from bayesflex.synthetic import two_domain_protein
 
@@ -101,9 +101,10 @@ def test_a_padded_box_adds_no_observations():
     one, two = (make_target(d, START, CONFIG, SIGMA) for d in (density, padded))
     assert one.region_volume == pytest.approx(two.region_volume, rel=0.02)
     nu = one.observations(8.0, 1)
-    assert nu == pytest.approx(BAND_SHARE * 4.0 * math.pi / 3.0 * one.region_volume / 8.0**3)
+    assert nu == pytest.approx(counted_share(8.0, SIGMA) * 4.0 * math.pi / 3.0 * one.region_volume / 8.0**3)
     assert one.observations(8.0, 6) == pytest.approx(nu / 6.0)
-    assert one.observations(16.0, 1) == pytest.approx(nu / 8.0)
+    coarse = one.observations(16.0, 1)
+    assert coarse / counted_share(16.0, SIGMA) == pytest.approx(nu / counted_share(8.0, SIGMA) / 8.0)
 
 
 @pytest.mark.parametrize("given", ["resolution", "voxels", "250"])

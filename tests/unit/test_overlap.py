@@ -14,7 +14,7 @@ from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SPACING, overlap_field
 from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_function
 from bayesflex.overlap.pairs import MapFields, PairOverlap
-from bayesflex.overlap.spectrum import BAND_SHARE, Spectrum
+from bayesflex.overlap.spectrum import Spectrum, counted_share
 from bayesflex.rendering import render
 
 SIGMA = 2.0
@@ -289,11 +289,26 @@ def test_field_of_a_single_voxel_is_the_bead_itself():
     assert overlap.evaluate(at[None]).cross == pytest.approx(expected, abs=5e-3 * 2.0 * peak)
 
 
-def test_the_share_of_the_band_is_the_mean_of_the_low_pass_over_it():
-    frequency = (np.arange(100_000) + 0.5) / 100_000 / 7.0
-    weight = frequency**2
-    share = np.sum(weight * Spectrum(7.0)(frequency)) / np.sum(weight)
-    assert share == pytest.approx(BAND_SHARE, abs=1e-4)
+def test_the_share_that_counts_makes_the_claimed_precision_that_of_the_gradient():
+    """White noise in a band, drawn: the gradient's variance at the truth is the curvature claimed."""
+    resolution, sigma, voxel, size, noise = 6.0, 1.5, 2.0, 36, 0.3
+    frequency = np.sqrt(sum(np.square(k) for k in np.meshgrid(*[np.fft.fftfreq(size, voxel)] * 3, indexing="ij")))
+    band = frequency <= 1.0 / resolution
+    low_pass = Spectrum(resolution)(frequency)
+    # along x: the density of a bead that is moved, in the band
+    moved = 2.0 * np.pi * np.fft.fftfreq(size, voxel) * np.exp(-2.0 * np.pi**2 * sigma**2 * frequency**2) * band
+    rng = np.random.default_rng(3)
+    white = (np.fft.fftn(noise * rng.standard_normal((size,) * 3)) * band for _ in range(200))
+    residual = [np.sum(low_pass * np.abs(values) ** 2) for values in white]
+    # log L = -(n/2) log(residual): curvature and gradient by a displacement, n the numbers that are counted
+    n = counted_share(resolution, sigma) * np.count_nonzero(band)
+    per_power = n / np.mean(residual)
+    curvature = per_power * np.sum(low_pass * moved**2)
+    variance = per_power**2 * np.sum(low_pass**2 * moved**2) * noise**2 * size**3
+    assert curvature == pytest.approx(variance, rel=0.03)
+    # Nearly all of the band counts, more than the low-pass leaves of the noise.
+    left = np.sum(low_pass * band) / np.count_nonzero(band)
+    assert left + 0.1 < counted_share(resolution, sigma) < 1.0
 
 
 def test_the_cheaper_evaluation_is_counted():

@@ -132,7 +132,6 @@ def pair_sum(  # type: ignore[no-untyped-def]
             other = partner[p] * WIDTH
             a, b = kind[tile], kind[partner[p]]
             table = coefficients[a, b]
-            limit = splat(cut2[a, b])
             scale = splat(2.0 / cut2[a, b])
             xj, yj, zj = (
                 load(positions, other),
@@ -150,11 +149,9 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 i = first + row
                 dx, dy, dz = splat(positions[0, i]) - xj, splat(positions[1, i]) - yj, splat(positions[2, i]) - zj
                 s = dx * dx + dy * dy + dz * dz
-                counts = s < limit
-                if other == first:
-                    counts = counts & (splat(float(row)) < numbers)
-                # Empty places lie so far away that a high power of v would overflow, and 0 · inf is not 0.
-                v = select(counts, s * scale - one, zero)
+                # At v = 1 K ends, with value and slope zero to rounding. Empty places, with weight zero, end there too.
+                v = s * scale - one
+                v = select(v < one, v, one)
                 value, change = splat(table[n_coefficients - 1]), zero
                 if short:  # the same with a number of turns that the compiler knows
                     for k in range(_SHORT - 2, -1, -1):
@@ -164,7 +161,9 @@ def pair_sum(  # type: ignore[no-untyped-def]
                     for k in range(n_coefficients - 2, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
-                weight = select(counts, splat(weights[i]) * wj, zero)
+                weight = splat(weights[i]) * wj
+                if other == first:
+                    weight = select(splat(float(row)) < numbers, weight, zero)
                 energy = energy + weight * value
                 pull = weight * change * slope
                 fx, fy, fz = pull * dx, pull * dy, pull * dz
