@@ -259,9 +259,10 @@ def _closed(before: Array, after: Array, torsions: Array, n_iterations: int) -> 
 
     Damped Gauss-Newton; the freedom that closure leaves goes into staying near the torsions given.
     """
-    torsions = torsions.copy()
+    # Copies in one layout, and writable: for each other kind of array the kernel would be compiled once more.
+    torsions, before, after = torsions.copy(), before.copy(), after.copy()
     for row in torsions:
-        _close_kernel(np.ascontiguousarray(before), np.ascontiguousarray(after), row, n_iterations)
+        _close_kernel(before, after, row, n_iterations)
     return torsions
 
 

@@ -115,11 +115,11 @@ def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-de
     for level in range(1, levels.shape[0] - 1):
         for box in range(levels[level], levels[level + 1]):
             child = levels[level - 1] + _BRANCHES * (box - levels[level])
-            boxes[box] = boxes[child]
-            for other in range(child + 1, min(child + _BRANCHES, levels[level])):
-                for k in range(3):
-                    boxes[box, k] = min(boxes[box, k], boxes[other, k])
-                    boxes[box, 3 + k] = max(boxes[box, 3 + k], boxes[other, 3 + k])
+            for k in range(3):
+                low, high = np.inf, -np.inf
+                for other in range(child, min(child + _BRANCHES, levels[level])):
+                    low, high = min(low, boxes[other, k]), max(high, boxes[other, 3 + k])
+                boxes[box, k], boxes[box, 3 + k] = low, high
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
