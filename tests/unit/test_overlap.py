@@ -16,6 +16,7 @@ from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_functi
 from bayesflex.overlap.pairs import MapFields, PairOverlap
 from bayesflex.overlap.spectrum import Spectrum, counted_share
 from bayesflex.rendering import render
+from bayesflex.units import sigma_of_resolution
 
 SIGMA = 2.0
 SHAPE = (34, 36, 40)  # (nz, ny, nx)
@@ -296,19 +297,23 @@ def test_the_share_that_counts_makes_the_claimed_precision_that_of_the_gradient(
     band = frequency <= 1.0 / resolution
     low_pass = Spectrum(resolution)(frequency)
     # along x: the density of a bead that is moved, in the band
-    moved = 2.0 * np.pi * np.fft.fftfreq(size, voxel) * np.exp(-2.0 * np.pi**2 * sigma**2 * frequency**2) * band
+    # along x: the density of a bead that is moved
+    moved = 2.0 * np.pi * np.fft.fftfreq(size, voxel)[:, None, None] * np.exp(-2.0 * (np.pi * sigma * frequency) ** 2)
     rng = np.random.default_rng(3)
-    white = (np.fft.fftn(noise * rng.standard_normal((size,) * 3)) * band for _ in range(200))
+    white = (np.fft.fftn(noise * rng.standard_normal((size,) * 3)) * band for _ in range(60))
     residual = [np.sum(low_pass * np.abs(values) ** 2) for values in white]
     # log L = -(n/2) log(residual): curvature and gradient by a displacement, n the numbers that are counted
     n = counted_share(resolution, sigma) * np.count_nonzero(band)
     per_power = n / np.mean(residual)
     curvature = per_power * np.sum(low_pass * moved**2)
-    variance = per_power**2 * np.sum(low_pass**2 * moved**2) * noise**2 * size**3
+    variance = per_power**2 * np.sum((low_pass * moved)[band] ** 2) * noise**2 * size**3
     assert curvature == pytest.approx(variance, rel=0.03)
-    # Nearly all of the band counts, more than the low-pass leaves of the noise.
-    left = np.sum(low_pass * band) / np.count_nonzero(band)
-    assert left + 0.1 < counted_share(resolution, sigma) < 1.0
+
+
+def test_about_as_many_observations_count_as_the_band_holds():
+    """What the low-pass takes from the noise, and what it gives up of the signal, nearly cancel."""
+    assert counted_share(8.0, sigma_of_resolution(8.0)) == pytest.approx(1.137, abs=1e-3)
+    assert counted_share(6.0, 1.54) == pytest.approx(1.033, abs=1e-3)
 
 
 def test_the_cheaper_evaluation_is_counted():

@@ -8,7 +8,7 @@ computed once, by FFT, on a grid just fine enough for cubic B-spline interpolati
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -189,11 +189,11 @@ def overlap_field(
     voxel = np.asarray(voxel_size, dtype=np.float64)[::-1]  # (z, y, x), as the axes of values
     padding, shape = _padded(values.shape, voxel, widest)
     transform = scipy.fft.rfftn(values, s=shape, workers=1)
-    squared = _squared_frequency(shape, voxel)
-    weight = spectrum(np.sqrt(squared))
-    map_power = _power_sum(transform, transform, weight, shape)
-
-    transform *= weight * np.exp(-2.0 * math.pi**2 * sigma**2 * squared)
+    map_power = 0.0
+    for plane, squared in _planes(shape, voxel):
+        weight = spectrum(np.sqrt(squared))
+        map_power += _power_sum(transform[plane], transform[plane], weight, shape)
+        transform[plane] *= weight * np.exp(-2.0 * math.pi**2 * sigma**2 * squared)
     box = np.array(shape) * voxel
     fine = tuple(
         scipy.fft.next_fast_len(max(math.ceil(length / (SPACING * narrowest)), 8), real=True) for length in box
@@ -222,9 +222,12 @@ def inner_product(a: Array, b: Array, voxel_size: Array, width: float, spectrum:
     """
     voxel = np.asarray(voxel_size, dtype=np.float64)[::-1]
     _, shape = _padded(a.shape, voxel, width)
-    first, second = (scipy.fft.rfftn(values, s=shape, workers=1) for values in (a, b))
-    weight = spectrum(np.sqrt(_squared_frequency(shape, voxel)))
-    return _power_sum(first, second, weight, shape)
+    first = scipy.fft.rfftn(a, s=shape, workers=1)
+    second = first if b is a else scipy.fft.rfftn(b, s=shape, workers=1)
+    return sum(
+        _power_sum(first[plane], second[plane], spectrum(np.sqrt(squared)), shape)
+        for plane, squared in _planes(shape, voxel)
+    )
 
 
 def _padded(size: tuple[int, ...], voxel: Array, width: float) -> tuple[NDArray[np.int_], tuple[int, ...]]:
@@ -235,20 +238,26 @@ def _padded(size: tuple[int, ...], voxel: Array, width: float) -> tuple[NDArray[
 
 
 def _power_sum(a: NDArray[np.complex128], b: NDArray[np.complex128], weight: Array, shape: tuple[int, ...]) -> float:
-    """Return ``sum_k weight a* b`` of two real arrays from their half transforms, normalised as a sum over samples."""
-    half_plane = np.full(a.shape[2], 2.0)
+    """Return what a plane adds to ``sum_k weight a* b`` of two real arrays, normalised as a sum over samples.
+
+    a, b and weight are planes of half transforms, (ny, nx // 2 + 1); shape is that of the arrays, (nz, ny, nx).
+    """
+    half_plane = np.full(a.shape[1], 2.0)
     half_plane[0] = 1.0
     if shape[2] % 2 == 0:
         half_plane[-1] = 1.0
-    return float(np.sum(half_plane * weight * (a.real * b.real + a.imag * b.imag)) / np.prod(shape))
+    return float(np.sum(half_plane * weight * (a.real * b.real + a.imag * b.imag)) / math.prod(shape))
 
 
-def _squared_frequency(shape: tuple[int, ...], voxel: Array) -> Array:
-    """Return |k|² in 1/Å² on the half grid of a real FFT, shape (nz, ny, nx // 2 + 1)."""
-    kz = scipy.fft.fftfreq(shape[0], voxel[0])[:, None, None]
-    ky = scipy.fft.fftfreq(shape[1], voxel[1])[None, :, None]
-    kx = scipy.fft.rfftfreq(shape[2], voxel[2])[None, None, :]
-    return np.asarray(kz**2 + ky**2 + kx**2)
+def _planes(shape: tuple[int, ...], voxel: Array) -> Iterator[tuple[int, Array]]:
+    """Yield the planes of the half grid of a real FFT and |k|² in each, (ny, nx // 2 + 1), 1/Å².
+
+    One plane at a time: for large boxes each array of the whole grid is a good part of all the memory used.
+    """
+    ky = scipy.fft.fftfreq(shape[1], voxel[1])[:, None]
+    kx = scipy.fft.rfftfreq(shape[2], voxel[2])[None, :]
+    for plane, kz in enumerate(scipy.fft.fftfreq(shape[0], voxel[0])):
+        yield plane, kz**2 + ky**2 + kx**2
 
 
 def _resized(transform: NDArray[np.complex128], old: tuple[int, ...], new: tuple[int, ...]) -> NDArray[np.complex64]:

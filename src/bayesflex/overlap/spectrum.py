@@ -95,14 +95,15 @@ class Spectrum:
 
 
 def counted_share(resolution: float, sigma: float) -> float:
-    """Return the share of the independent numbers in the band k < 1/d that a likelihood of unknown noise may count.
+    """Return how many observations a likelihood of unknown noise may count for each independent number in the band.
 
-    Noise that is flat in the band and its smooth low-pass T = exp(-(kd)⁴) leave a residual power ∝ ∫ T k² dk, from
-    which the level of the noise is found. Counting ∫ T k² dk / ∫ k² dk of the numbers would give each frequency the
-    precision T, less than the map tells: the expected curvature of the log likelihood by a bead's displacement would
-    be ∫ T G² k² dk where the variance of its gradient is ∫ T² G² k² dk, G ∝ k ĝ the transform of a bead's density
-    moved by little. The count that makes them equal is larger by their ratio, the magnitude adjustment of composite
-    likelihoods (Pauli, Racugno and Ventura, Statistica Sinica 21 (2011) 149).
+    Noise that is flat up to 1/d and its smooth low-pass T = exp(-(kd)⁴) leave a residual power ∝ ∫ T k² dk over the
+    band, from which the level of the noise is found. Counting ∫ T k² dk / ∫ k² dk of the numbers would give each
+    frequency the precision T, less than the map tells: the expected curvature of the log likelihood by a bead's
+    displacement would be ∫ T G² k² dk, over all frequencies, where the variance of its gradient is ∫ T² G² k² dk over
+    those that have noise; G ∝ k ĝ is the transform of a bead's density moved by little. The count that makes them equal
+    is larger by their ratio, the magnitude adjustment of composite likelihoods (Pauli, Racugno and Ventura, Statistica
+    Sinica 21 (2011) 149).
 
     Parameters
     ----------
@@ -111,11 +112,11 @@ def counted_share(resolution: float, sigma: float) -> float:
     sigma
         Standard deviation of a bead, Å.
     """
-    u = (np.arange(_N_BAND) + 0.5) / _N_BAND
-    low_pass = np.exp(-(u**4))
+    u = (np.arange(3 * _N_BAND) + 0.5) / _N_BAND
+    low_pass, band = np.exp(-(u**4)), u < 1.0
     moved = u**4 * np.exp(-((2.0 * math.pi * sigma / resolution * u) ** 2))
-    left = np.sum(3.0 * u**2 * low_pass) / _N_BAND
-    return float(left * np.sum(moved * low_pass) / np.sum(moved * low_pass**2))
+    left = np.sum(3.0 * u**2 * low_pass * band) / _N_BAND
+    return float(left * np.sum(moved * low_pass) / np.sum(moved * low_pass**2 * band))
 
 
 def low_pass_efficiency(spectrum: Spectrum, sigma: float) -> float:

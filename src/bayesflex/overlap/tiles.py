@@ -170,7 +170,9 @@ def _list_kernel(positions, places, reach2, levels, boxes, start, partner, rows)
                 if gap > reach2:
                     continue
                 # Corners of boxes are empty: a fifth of the beads within reach of a box reach no bead in it.
-                dx, dy, dz = splat(positions[0, bead]) - xj, splat(positions[1, bead]) - yj, splat(positions[2, bead]) - zj
+                dx = splat(positions[0, bead]) - xj
+                dy = splat(positions[1, bead]) - yj
+                dz = splat(positions[2, bead]) - zj
                 if any_of(dx * dx + dy * dy + dz * dz < reach):
                     bits |= 1 << a
             if bits:
