@@ -173,17 +173,18 @@ class MapTarget:
             )
         widths = tuple(float(math.hypot(self.sigma, blur)) for blur in ([0.0] if classes is None else classes[1]))
 
-        def field(of: Array, width: float) -> SplineField:
-            return overlap_field(of, self.voxel_size, self.origin, width, spectrum, widths)[0]
+        def field(of: Array, width: float, first: SplineField | None = None) -> SplineField:
+            return overlap_field(of, self.voxel_size, self.origin, width, spectrum, widths, first)[0]
 
-        fields = [
-            MapFields(
-                field(values, width),
-                field(indicator, width) if centred else None,
-                None if self.background is None else field(self.background, width),
+        def fields_of(width: float) -> MapFields:
+            of_map = field(values, width)
+            return MapFields(
+                of_map,
+                field(indicator, width, of_map) if centred else None,
+                None if self.background is None else field(self.background, width, None if centred else of_map),
             )
-            for width in widths
-        ]
+
+        fields = [fields_of(width) for width in widths]
         voxel = float(np.prod(self.voxel_size))
         return PairOverlap(
             fields,

@@ -37,7 +37,8 @@ class SplineField:
     Parameters
     ----------
     coefficients
-        Shape (nz, ny, nx), float32: rounded once, so that value and gradient stay consistent.
+        Shape (nz, ny, nx), float32: rounded once, so that value and gradient stay consistent. What
+        :func:`overlap_field` makes is a half of an array that holds two fields side by side.
     origin, spacing
         Position of coefficient (0, 0, 0) and grid spacing, order (x, y, z), Å.
     """
@@ -61,10 +62,21 @@ def field_arrays(fields: Sequence[SplineField]) -> FieldArrays:
     Two fields, four coefficients along x each, are the eight numbers that are read at a time.
     """
     shape = fields[0].coefficients.shape
+    halves = fields[0].coefficients.base
+    if len(fields) == 2 and halves is not None and halves is fields[1].coefficients.base:
+        return FieldArrays(halves.reshape(1, *shape, 2), fields[0].origin, fields[0].spacing)
     pairs = np.zeros((-(-len(fields) // 2), *shape, 2), dtype=np.float32)
     for number, field in enumerate(fields):
         pairs[number // 2, ..., number % 2] = field.coefficients
     return FieldArrays(pairs, fields[0].origin, fields[0].spacing)
+
+
+def beside(field: SplineField) -> SplineField:
+    """Return the field whose coefficients lie beside those of one that :func:`overlap_field` made: zeros at first."""
+    halves = field.coefficients.base
+    if halves is None or halves.shape != (*field.coefficients.shape, 2):
+        return SplineField(np.zeros_like(field.coefficients), field.origin, field.spacing)
+    return SplineField(halves[..., 1], field.origin, field.spacing)
 
 
 _SIXTH = 1.0 / 6.0
@@ -162,6 +174,7 @@ def overlap_field(
     sigma: float,
     spectrum: Spectrum,
     sharing: tuple[float, ...] = (),
+    first: SplineField | None = None,
 ) -> tuple[SplineField, float]:
     """Return the field F of a map and the map's power ``(rho, P rho)``.
 
@@ -177,6 +190,8 @@ def overlap_field(
         Precision spectrum P.
     sharing
         Standard deviations of other beads, Å, whose fields are to be on the same grid.
+    first
+        A field on the same grid beside which this one is to lie in memory: for a large box, a copy later is too much.
 
     Returns
     -------
@@ -210,7 +225,10 @@ def overlap_field(
         resized *= factor.astype(np.complex64).reshape([-1 if k == axis else 1 for k in range(3)])
     # Samples of the resized transform, and the sum over voxels instead of an integral.
     resized *= np.float32(np.prod(fine) / np.prod(shape) / np.prod(voxel))
-    coefficients = scipy.fft.irfftn(resized, s=fine, workers=1, overwrite_x=True)
+    resized = scipy.fft.ifftn(resized, axes=(0, 1), workers=1, overwrite_x=True)
+    coefficients = np.zeros((*fine, 2), np.float32)[..., 0] if first is None else beside(first).coefficients
+    for plane, half in zip(coefficients, resized, strict=True):
+        plane[:] = scipy.fft.irfft(half, n=fine[2], axis=1, workers=1)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
     return SplineField(coefficients, start, spacing[::-1].copy()), map_power
 

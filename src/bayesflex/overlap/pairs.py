@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.overlap import OverlapValues
-from bayesflex.overlap.field import FieldArrays, SplineField, field_arrays, interpolate
+from bayesflex.overlap.field import FieldArrays, SplineField, beside, field_arrays, interpolate
 from bayesflex.overlap.pair_function import PairFunction, pair_sum
 from bayesflex.overlap.tiles import Tiles, spatial_places
 from bayesflex.simd import WIDTH, aligned_zeros
@@ -316,6 +316,5 @@ def _together(fields: MapFields) -> list[SplineField]:
     """Return the fields that there are, an even number: one of zeros completes the last pair."""
     present = [field for field in fields if field is not None]
     if len(present) % 2:
-        first = present[0]
-        present.append(SplineField(np.zeros_like(first.coefficients), first.origin, first.spacing))
+        present.append(beside(present[-1]))
     return present
