@@ -31,7 +31,7 @@ from bayesflex.likelihood.gaussian import GaussianLikelihood, gaussian_of_overla
 from bayesflex.likelihood.half_maps import HalfMapLikelihood, half_maps_of_overlap
 from bayesflex.likelihood.marginal import MarginalLikelihood, marginal_of_overlap
 from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass, mass_at_rest, velocity
-from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult, kick_share
 from bayesflex.mcmc.masses import Mass
 from bayesflex.neighbours import KEEP, REBUILD, inspect
 from bayesflex.overlap.pairs import NO_PAIRS, PairArrays, PairOverlap, pair_gradient, pair_part, pair_values
@@ -199,7 +199,7 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior, mass, work):  # type: ignore[no-untyped-def]
+def _integrate(position, momentum, gradient, step_size, n_steps, outer_kick, step, posterior, mass, work):  # type: ignore[no-untyped-def]
     """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
 
     Returns how it ended, the number of the step, and the log density, log likelihood and energy reached. One step of no
@@ -211,7 +211,7 @@ def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior
     moved = work.velocity
     while step < n_steps:
         if not drifted:
-            kick = step_size if step > 0 else 0.5 * step_size
+            kick = step_size * kick_share(step, outer_kick)
             for k in range(position.shape[0]):
                 momentum[k] += kick * gradient[k]
             velocity(mass, momentum, moved)
@@ -237,7 +237,7 @@ def _integrate(position, momentum, gradient, step_size, n_steps, step, posterior
             return _LOST_DENSITY, step, -math.inf, log_likelihood, energy
         step += 1
     for k in range(position.shape[0]):
-        momentum[k] += 0.5 * step_size * gradient[k]
+        momentum[k] += step_size * kick_share(0, outer_kick) * gradient[k]
     return _DONE, step, log_density, log_likelihood, energy
 
 
@@ -329,7 +329,7 @@ class CompiledPosterior:
             if self._team is not None:
                 result = self._evaluate_together(position, gradient, self._team)
             else:
-                result = self._advance(position, self._work.velocity, gradient, 0.0, 1, 0, _AT_REST)
+                result = self._advance(position, self._work.velocity, gradient, 0.0, 1, LEAPFROG, 0, _AT_REST)
             state, _, log_density, log_likelihood, energy = result
             if state not in (_LIST_REPULSION, _LIST_TILES):
                 break
@@ -345,17 +345,20 @@ class CompiledPosterior:
         gradient: Array,
         step_size: float,
         n_steps: int,
+        outer_kick: float,
         step: int,
         mass: MassArrays,
     ) -> tuple[int, int, float, float, float]:
-        return _integrate(position, momentum, gradient, step_size, n_steps, step, self._current(), mass, self._work)
+        return _integrate(
+            position, momentum, gradient, step_size, n_steps, outer_kick, step, self._current(), mass, self._work
+        )
 
     def _evaluate_together(self, position: Array, out: Array, team: Team) -> tuple[int, int, float, float, float]:
         """Evaluate with the sums shared among several threads; the numbers are the same to the bit."""
         posterior, work = self._current(), self._work
         state = _prepared(position, posterior, work)
         if state != _DONE:
-            return self._advance(position, work.velocity, out, 0.0, 1, 0, _AT_REST)
+            return self._advance(position, work.velocity, out, 0.0, 1, LEAPFROG, 0, _AT_REST)
         energy: list[float] = []
         tasks: list[Callable[[], object]] = [lambda: energy.append(_energy(posterior, work))]
         tasks += [partial(_likelihood_part, posterior, part) for part in range(self._n_parts)]
@@ -371,6 +374,7 @@ class CompiledPosterior:
         step_size: float,
         n_steps: int,
         mass: Mass,
+        outer_kick: float = LEAPFROG,
     ) -> LeapfrogResult | None:
         """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`.
 
@@ -386,7 +390,7 @@ class CompiledPosterior:
         step = -1
         while True:
             state, step, log_density, log_likelihood, energy = self._advance(
-                position, momentum, gradient, step_size, n_steps, step, self._mass_arrays
+                position, momentum, gradient, step_size, n_steps, outer_kick, step, self._mass_arrays
             )
             if state not in (_LIST_REPULSION, _LIST_TILES):
                 break

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bayesflex.compiled_posterior import CompiledPosterior, compiled_posterior
 from bayesflex.deformation import Deformation
-from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
 from bayesflex.team import Team
@@ -133,7 +133,14 @@ class Posterior:
             return Evaluation(log_density, self.deformation.pull_back(position, coords, gradient), details)
 
     def integrate(
-        self, position: Array, momentum: Array, evaluation: Evaluation, step_size: float, n_steps: int, mass: Mass
+        self,
+        position: Array,
+        momentum: Array,
+        evaluation: Evaluation,
+        step_size: float,
+        n_steps: int,
+        mass: Mass,
+        outer_kick: float = LEAPFROG,
     ) -> LeapfrogResult | None:
         """Make a whole trajectory in compiled code: see :func:`bayesflex.mcmc.integrators.leapfrog`.
 
@@ -141,7 +148,7 @@ class Posterior:
         """
         if self._compiled is None:
             return None
-        result = self._compiled.integrate(position, momentum, evaluation, step_size, n_steps, mass)
+        result = self._compiled.integrate(position, momentum, evaluation, step_size, n_steps, mass, outer_kick)
         if result is not None and self.likelihood is not None:
             self.count.n += result.n_gradients
         return result

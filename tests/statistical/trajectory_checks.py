@@ -74,7 +74,7 @@ def reversible(scheme):
     return Verdict(worst, 1e-9)
 
 
-def volume_change(launch, integrate, shift, n_steps=3):
+def volume_change(launch, integrate, shift, n_steps=4):
     """|det J − 1| of a trajectory's Jacobian J, by central differences of fourth order."""
     n_dim = launch.position.size
     phase = np.concatenate([launch.position, launch.momentum])

@@ -16,7 +16,7 @@ from bayesflex.energy import build_prior
 from bayesflex.half_maps import KnownNoise
 from bayesflex.map_target import make_target
 from bayesflex.mcmc import BlockMass, DenseMass, DiagonalMass
-from bayesflex.mcmc.integrators import leapfrog
+from bayesflex.mcmc.integrators import LEAPFROG, MINIMAL_ERROR, leapfrog
 from bayesflex.mcmc.masses import BandedMass
 from bayesflex.overlap.spectrum import NoisePower
 from bayesflex.posterior import Posterior
@@ -129,8 +129,9 @@ def masses(deformation, rng):
     return BlockMass(whole), BlockMass(plain), DiagonalMass.uniform(deformation.n_dim, 5.0)
 
 
+@pytest.mark.parametrize("outer_kick", [LEAPFROG, MINIMAL_ERROR])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_trajectory_is_that_of_the_plain_loop(which, rng):
+def test_a_trajectory_is_that_of_the_plain_loop(which, outer_kick, rng):
     """Far enough for both lists of neighbours to be built anew on the way."""
     posterior = make(rng, bead="two")
     mass = masses(posterior.deformation, rng)[which]
@@ -144,11 +145,11 @@ def test_a_trajectory_is_that_of_the_plain_loop(which, rng):
     n_steps, step = 60, 0.02
     tiles, repulsion = posterior._compiled._overlap.tiles, posterior._compiled._repulsion.neighbours
     builds = tiles.n_builds, repulsion.n_builds
-    one = leapfrog(posterior, theta, momentum, start, step, n_steps, mass)
+    one = leapfrog(posterior, theta, momentum, start, step, n_steps, mass, outer_kick)
     if which == 2:
         assert tiles.n_builds > builds[0]
         assert repulsion.n_builds > builds[1]
-    other = leapfrog(lambda at: posterior(at), theta, momentum, start, step, n_steps, mass)
+    other = leapfrog(lambda at: posterior(at), theta, momentum, start, step, n_steps, mass, outer_kick)
     assert (one.n_gradients, one.divergent) == (other.n_gradients, other.divergent) == (n_steps, False)
     np.testing.assert_allclose(one.position, other.position, atol=1e-8)
     np.testing.assert_allclose(one.momentum, other.momentum, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayesflex.errors import ConfigError
-from bayesflex.mcmc import HMC, DiagonalMass, Metropolis, leapfrog
+from bayesflex.mcmc import HMC, MINIMAL_ERROR, DiagonalMass, Metropolis, leapfrog
 from bayesflex.protocols import Evaluation
 
 
@@ -31,6 +31,11 @@ class TestJitter:
         lengths, _ = self.lengths_and_steps(rng, n_steps)
         assert lengths == expected
 
+    @pytest.mark.parametrize(("n_steps", "expected"), [(1, {2}), (2, {2}), (5, {4, 6}), (20, set(range(10, 31, 2)))])
+    def test_length_in_two_stages(self, n_steps, expected, rng):
+        lengths, _ = self.lengths_and_steps(rng, n_steps, outer_kick=MINIMAL_ERROR)
+        assert lengths == expected
+
     def test_step(self, rng):
         _, steps = self.lengths_and_steps(rng, 5)
         assert 0.08 <= steps.min() < 0.081
@@ -50,6 +55,8 @@ class TestJitter:
         ({"n_steps": 0}, "n_steps"),
         ({"step_jitter": 1.0}, "step_jitter"),
         ({"length_jitter": -0.1}, "length_jitter"),
+        ({"outer_kick": 0.5}, "outer_kick"),
+        ({"outer_kick": math.nan}, "outer_kick"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -7,7 +7,7 @@ import pytest
 from small_fit import Interrupter, Interruption, Keeper, assert_same_chains, likelihoods, prepared, run
 
 from bayesflex.deformation import Deformation
-from bayesflex.mcmc import leapfrog
+from bayesflex.mcmc import LEAPFROG, MINIMAL_ERROR, leapfrog
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import chain as chain_module
 from bayesflex.sampling.preconditioning import matched_mass
@@ -52,16 +52,17 @@ def test_the_gradient_is_that_of_the_tempered_density(approach, rigid, rng):
     assert (ahead - behind) / 2e-4 == pytest.approx(gradient @ direction, abs=1e-4 * np.linalg.norm(gradient))
 
 
-def test_whole_trajectories_are_those_of_single_steps(rng):
+@pytest.mark.parametrize("outer_kick", [LEAPFROG, MINIMAL_ERROR])
+def test_whole_trajectories_are_those_of_single_steps(outer_kick, rng):
     """What the posterior integrates by itself, with momentum and step scaled, is leapfrog on the tempered density."""
     _, tempered = posteriors("combined", False, 3.0)
     theta = np.zeros(tempered.posterior.deformation.n_dim)
     mass = matched_mass(tempered.posterior, theta, rng)
     start, momentum = tempered(theta), mass.draw(rng)
-    whole = tempered.integrate(theta, momentum, start, 0.1, 9, mass)
-    stepped = leapfrog(lambda x: tempered(x), theta, momentum, start, 0.1, 9, mass)
+    whole = tempered.integrate(theta, momentum, start, 0.1, 10, mass, outer_kick)
+    stepped = leapfrog(lambda x: tempered(x), theta, momentum, start, 0.1, 10, mass, outer_kick)
     assert whole is not None
-    assert whole.n_gradients == stepped.n_gradients == 9
+    assert whole.n_gradients == stepped.n_gradients == 10
     np.testing.assert_allclose(whole.position, stepped.position, atol=1e-9)
     np.testing.assert_allclose(whole.momentum, stepped.momentum, atol=1e-9 * np.abs(momentum).max())
     assert whole.evaluation.log_density == pytest.approx(stepped.evaluation.log_density, rel=1e-9)

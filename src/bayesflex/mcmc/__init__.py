@@ -12,7 +12,7 @@ from typing import Final
 
 from bayesflex.mcmc.adaptation import HEATING_TRAJECTORIES, DualAveraging, heat, largest_eigenvalue, warm_up
 from bayesflex.mcmc.hmc import HMC
-from bayesflex.mcmc.integrators import LeapfrogResult, leapfrog
+from bayesflex.mcmc.integrators import LEAPFROG, MINIMAL_ERROR, LeapfrogResult, leapfrog
 from bayesflex.mcmc.masses import BlockMass, DenseMass, DiagonalMass, Mass
 from bayesflex.mcmc.metropolis import Metropolis
 from bayesflex.mcmc.molecular_dynamics import MolecularDynamics
@@ -28,6 +28,8 @@ SAMPLERS: Final[dict[str, type[HMC] | type[Metropolis] | type[MolecularDynamics]
 __all__ = [
     "HEATING_TRAJECTORIES",
     "HMC",
+    "LEAPFROG",
+    "MINIMAL_ERROR",
     "SAMPLERS",
     "BlockMass",
     "DenseMass",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from bayesflex.errors import ConfigError
+from bayesflex.mcmc.integrators import LEAPFROG
 from bayesflex.mcmc.masses import Mass
 from bayesflex.mcmc.trajectory import acceptance_probability, check_step, initial_state, run_trajectory
 from bayesflex.protocols import Array, KernelInfo, KernelState, Target
@@ -38,12 +39,17 @@ class HMC:
     step_jitter
         The step is ε times a uniform number in 1 ± step_jitter.
     length_jitter
-        The number of steps is a uniform integer in n (1 ± length_jitter), at least 1.
+        The number of steps is a uniform integer in n (1 ± length_jitter), at least 1; with two stages the number of
+        pairs of steps is.
+    outer_kick
+        Splitting of the integrator: :data:`~bayesflex.mcmc.integrators.LEAPFROG`, or
+        :data:`~bayesflex.mcmc.integrators.MINIMAL_ERROR`, which makes two steps at a time.
 
     Raises
     ------
     ConfigError
-        If the step size or number of steps is not positive, or a jitter is outside [0, 1).
+        If the step size or number of steps is not positive, a jitter is outside [0, 1), or outer_kick is not between
+        0 and ½.
     """
 
     target: Target
@@ -52,12 +58,15 @@ class HMC:
     n_steps: int
     step_jitter: float = 0.2
     length_jitter: float = 0.5
+    outer_kick: float = LEAPFROG
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.n_steps)
         for name, value in (("step_jitter", self.step_jitter), ("length_jitter", self.length_jitter)):
             if not 0.0 <= value < 1.0:
                 raise ConfigError(f"{name}: expected a number in [0, 1), got {value}")
+        if not 0.0 < self.outer_kick < 0.5:
+            raise ConfigError(f"outer_kick: expected a number between 0 and 0.5, got {self.outer_kick}")
 
     def init(self, position: Array) -> KernelState:
         """Return the state at a position, shape (n_dim,); SamplingError where it is not finite."""
@@ -69,10 +78,12 @@ class HMC:
         ``KernelInfo.step_size`` is the step drawn for this iteration.
         """
         step_size = self.step_size * rng.uniform(1.0 - self.step_jitter, 1.0 + self.step_jitter)
-        shortest = max(1, math.ceil(self.n_steps * (1.0 - self.length_jitter)))
-        longest = math.floor(self.n_steps * (1.0 + self.length_jitter))
-        n_steps = int(rng.integers(shortest, longest, endpoint=True))
-        proposal = run_trajectory(rng, self.target, state, self.mass, step_size, n_steps)
+        stages = 1 if self.outer_kick == LEAPFROG else 2
+        mean = self.n_steps / stages
+        shortest = max(1, math.ceil(mean * (1.0 - self.length_jitter)))
+        longest = max(shortest, math.floor(mean * (1.0 + self.length_jitter)))
+        n_steps = stages * int(rng.integers(shortest, longest, endpoint=True))
+        proposal = run_trajectory(rng, self.target, state, self.mass, step_size, n_steps, self.outer_kick)
         probability = acceptance_probability(proposal.energy_error)
         accepted = bool(rng.random() < probability)
         info = KernelInfo(

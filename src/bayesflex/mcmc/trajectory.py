@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from bayesflex.errors import ConfigError, InputError, SamplingError
-from bayesflex.mcmc.integrators import leapfrog
+from bayesflex.mcmc.integrators import LEAPFROG, leapfrog
 from bayesflex.mcmc.masses import Mass
 from bayesflex.protocols import Array, KernelState, Target
 
@@ -58,7 +58,13 @@ def initial_state(target: Target, position: Array, n_dim: int) -> KernelState:
 
 
 def run_trajectory(
-    rng: Generator, target: Target, state: KernelState, mass: Mass, step_size: float, n_steps: int
+    rng: Generator,
+    target: Target,
+    state: KernelState,
+    mass: Mass,
+    step_size: float,
+    n_steps: int,
+    outer_kick: float = LEAPFROG,
 ) -> Trajectory:
     """Draw a momentum and follow the dynamics for ``n_steps`` leapfrog steps of ``step_size``.
 
@@ -67,7 +73,7 @@ def run_trajectory(
     momentum = mass.draw(rng)
     kinetic = mass.kinetic(momentum)
     energy = kinetic - state.evaluation.log_density
-    result = leapfrog(target, state.position, momentum, state.evaluation, step_size, n_steps, mass)
+    result = leapfrog(target, state.position, momentum, state.evaluation, step_size, n_steps, mass, outer_kick)
     if result.divergent:
         return Trajectory(state, math.inf, True, result.n_gradients, energy)
     with np.errstate(over="ignore", invalid="ignore"):

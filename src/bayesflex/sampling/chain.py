@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
-from bayesflex.mcmc.adaptation import warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
@@ -28,6 +27,7 @@ from bayesflex.sampling.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from bayesflex.sampling.kernel import kernel_of, warm_kernel
 from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
@@ -188,18 +188,17 @@ class Chain:
         posterior = self._posterior(stage)
         theta = np.zeros(posterior.deformation.n_dim)
         mass = matched_mass(posterior, theta, self._rng)
-        state, step_size = warm_up(
+        kernel, state = warm_kernel(
             self._rng,
+            config,
             posterior,
             KernelState(theta, posterior(theta)),
             mass,
             self._stages[stage].n_iterations,
-            config.steps,
-            config.target_acceptance,
             lambda state, info: self._report_only(self._stages[stage].name, state.evaluation, info),
         )
         state = state._replace(position=posterior.deformation.reset_gauge(state.position))
-        return HMC(posterior, mass, step_size, config.steps), state
+        return kernel, state
 
     def _with_hotter_levels(self, kernel: HMC, state: KernelState) -> tuple[ReplicaExchange, KernelState]:
         """Return the kernel with the levels of higher temperature that are asked for, warmed up, and the ensemble."""
@@ -327,7 +326,7 @@ class Chain:
         targets: list[Target] = [self._posterior_over(deformation, -1)]
         targets += [self._tempered(deformation, level.temperature) for level in frozen.levels[1:]]
         levels = [
-            HMC(target, mass_of_arrays(deformation, level.masses), level.step_size, config.steps)
+            kernel_of(config, target, mass_of_arrays(deformation, level.masses), level.step_size)
             for target, level in zip(targets, frozen.levels, strict=True)
         ]
         return ReplicaExchange(tuple(levels)), join([level.state for level in frozen.levels])

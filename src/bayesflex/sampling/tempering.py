@@ -20,13 +20,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig
-from bayesflex.mcmc.adaptation import DualAveraging, OnIteration, warm_up
+from bayesflex.mcmc.adaptation import DualAveraging, OnIteration
 from bayesflex.mcmc.hmc import HMC
-from bayesflex.mcmc.integrators import LeapfrogResult
+from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState
+from bayesflex.sampling.kernel import warm_kernel
 from bayesflex.sampling.preconditioning import matched_mass
 
 Array = NDArray[np.float64]
@@ -62,7 +63,14 @@ class Tempered:
         return self._cooled(self.posterior(position), 1.0 / self.temperature)
 
     def integrate(
-        self, position: Array, momentum: Array, evaluation: Evaluation, step_size: float, n_steps: int, mass: Mass
+        self,
+        position: Array,
+        momentum: Array,
+        evaluation: Evaluation,
+        step_size: float,
+        n_steps: int,
+        mass: Mass,
+        outer_kick: float = LEAPFROG,
     ) -> LeapfrogResult | None:
         """Make a trajectory as the posterior makes it, see :meth:`bayesflex.posterior.Posterior.integrate`.
 
@@ -70,7 +78,7 @@ class Tempered:
         """
         root = math.sqrt(self.temperature)
         start = self._cooled(evaluation, self.temperature)
-        result = self.posterior.integrate(position, root * momentum, start, step_size / root, n_steps, mass)
+        result = self.posterior.integrate(position, root * momentum, start, step_size / root, n_steps, mass, outer_kick)
         if result is None:
             return None
         return result._replace(
@@ -144,8 +152,8 @@ def hotter_levels(
         mass = matched_mass(target.posterior, theta, rng)
         seen.clear()
         start = KernelState(theta, target(theta))
-        hot, step_size = warm_up(rng, target, start, mass, n_iterations, config.steps, config.target_acceptance, listen)
-        levels.append(HMC(target, mass, step_size, config.steps))
+        level, hot = warm_kernel(rng, config, target, start, mass, n_iterations, listen)
+        levels.append(level)
         replicas.append(hot._replace(position=target.posterior.deformation.reset_gauge(hot.position)))
     if len(levels) == 1:
         return ReplicaExchange((kernel,)), join(replicas)

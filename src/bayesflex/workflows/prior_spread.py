@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.errors import InputError
-from bayesflex.mcmc import HMC, Mass, warm_up
+from bayesflex.mcmc import Mass
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import KernelState
 from bayesflex.sampling import Problem
+from bayesflex.sampling.kernel import kernel_of, warm_kernel
 from bayesflex.sampling.preconditioning import matched_mass
 from bayesflex.uncertainty import thinned
 from bayesflex.units import thermal_energy
@@ -61,10 +62,9 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
         state = KernelState(theta, posterior(theta))
         if mass is None:
             mass = matched_mass(posterior, theta, rng)
-            state, step = warm_up(
-                rng, posterior, state, mass, _N_SETTLING, config.steps, config.target_acceptance, n_heating=0
-            )
-        kernel = HMC(posterior, mass, step, config.steps)
+            warm, state = warm_kernel(rng, config, posterior, state, mass, _N_SETTLING, n_heating=0)
+            step = warm.step_size
+        kernel = kernel_of(config, posterior, mass, step)
         for iteration in range(_N_SETTLING + n_kept):
             state, _ = kernel.step(rng, state)
             state = state._replace(position=posterior.deformation.reset_gauge(state.position))
