@@ -16,7 +16,9 @@ from benchmarks.record import FOREMOST, machine_of
 
 PAGE = "performance.md"
 FIGURES = "figures/performance"
-FIGURE, NUMBERS, SCALE = (f"{FIGURES}/{name}" for name in ("roofline.png", "numbers.json", "scale.json"))
+FIGURE, NUMBERS, SCALE, ESS = (
+    f"{FIGURES}/{name}" for name in ("roofline.png", "numbers.json", "scale.json", "ess.json")
+)
 
 Record = dict[str, Any]
 
@@ -24,16 +26,20 @@ Record = dict[str, Any]
 def write_page(record: Record, docs: Path) -> Path:
     """Write the page, its figure and the numbers into a folder of pages; return the page.
 
-    Times against the size of the model are shown where ``python -m benchmarks.scale`` has left its numbers.
+    Times against the size of the model, and effective draws, are shown where ``python -m benchmarks.scale`` and
+    ``python -m benchmarks.ess`` have left their numbers.
     """
     (docs / FIGURES).mkdir(parents=True, exist_ok=True)
-    scale = docs / SCALE
-    sizes = json.loads(scale.read_text(encoding="utf-8")) if scale.is_file() else None
+    sizes, ess = (_read(docs / name) for name in (SCALE, ESS))
     figure = draw_roofline(_foremost(record)["kernels"], machine_of(record))
     save_figure(figure, docs / FIGURE)
     _write(docs / NUMBERS, json.dumps(record, indent=1) + "\n")
-    _write(docs / PAGE, "\n".join(page_lines(record, sizes)) + "\n")
+    _write(docs / PAGE, "\n".join(page_lines(record, sizes, ess)) + "\n")
     return docs / PAGE
+
+
+def _read(path: Path) -> Record | None:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _write(path: Path, text: str) -> None:
@@ -46,7 +52,7 @@ def _foremost(record: Record) -> Record:
     return next((case for case in record["cases"] if case["name"] == FOREMOST), record["cases"][0])
 
 
-def page_lines(record: Record, sizes: Record | None) -> list[str]:
+def page_lines(record: Record, sizes: Record | None, ess: Record | None = None) -> list[str]:
     """Return the page, line by line."""
     foremost = _foremost(record)
     lines = ["# Performance", "", *HEAD, ""]
@@ -66,6 +72,8 @@ def page_lines(record: Record, sizes: Record | None) -> list[str]:
     lines += ["## A step of a trajectory", "", *sections.step_lines(record["cases"]), ""]
     if "starts" in record:
         lines += ["## Start-up", "", *sections.start_lines(record), ""]
+    if ess is not None:
+        lines += ["## Effective draws", "", *sections.ess_lines(ess), ""]
     if sizes is not None:
         lines += ["## Size", "", *sections.size_lines(sizes), ""]
     return [*lines, "## Other programs", "", *comparison_lines(record)]

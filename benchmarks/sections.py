@@ -225,6 +225,54 @@ def size_lines(sizes: Record) -> list[str]:
     return lines
 
 
+def ess_lines(record: Record) -> list[str]:
+    """Return effective draws per second of each sampler, as ``benchmarks.ess`` measured them."""
+    first = record["cases"][0]
+    lines = [
+        "Measured by `python -m benchmarks.ess`: bulk effective draws per second of processor time, one thread, of "
+        "mode amplitudes and of the coordinates of 64 CA, worst and median. The posterior is that of a model in a map "
+        f"of its own. Every sampler starts {first['n_chains']} chains from the same draws, finds its own step size for "
+        "one target of the acceptance, is frozen, and makes trajectories of 20 gradients on average; chains take "
+        "turns. *Fit*: matched masses, two stages. *Modes fast*: unit masses of local displacements with the modes' "
+        "matched ones, which `compare` has. *Unit masses*: one on all unknowns.",
+        "",
+        "Where R-hat is far from 1 a chain has not crossed the density, and its effective draws are no estimate. *At "
+        "most* is a bound that needs no crossing: these chains are reversible, so that how little they move from draw "
+        "to draw limits what they can be worth (`benchmarks/ess.py` derives it; the variance is that of the fit's "
+        "draws).",
+    ]
+    heading = ["sampler", "step", "acceptance", "gradients/s", "amplitudes/s", "at most", "coordinates/s", "at most"]
+    heading += ["worst R-hat of amplitudes"]
+    for case in record["cases"]:
+        rows = []
+        for row in case["samplers"]:
+            cells = [row["sampler"], f"{row['step_size']:.3g}", f"{row['acceptance']:.2f}"]
+            cells.append(f"{row['gradients_per_second']:,.0f}")
+            for kind in ("amplitudes", "coordinates"):
+                numbers = row[kind]
+                cells.append(f"{numbers['worst']:.3g}, {numbers['median']:.3g}")
+                cells.append(f"{numbers['worst_at_most']:.3g}, {numbers['median_at_most']:.3g}")
+            rows.append((*cells, f"{row['amplitudes']['worst_r_hat']:.2f}"))
+        title = f"{case['name']}: {case['n_ca']:,} CA ({case['model']}), {case['resolution']:.3g} Å, "
+        lines += ["", f"### {title}{case['n_draws']} draws of each chain", "", *table(heading, rows)]
+    lines += [
+        "",
+        "How many times as many effective draws a fit makes as the other sampler at most, quantity by quantity:",
+    ]
+    gains = [
+        (
+            case["name"],
+            name,
+            *(f"{gain[kind]['median']:.3g}" for kind in ("amplitudes", "coordinates")),
+            f"{gain['amplitudes']['worst']:.3g}",
+        )
+        for case in record["cases"]
+        for name, gain in case["at_least_times"].items()
+    ]
+    titles = ("", "against", "amplitudes, median", "coordinates, median", "amplitudes, worst")
+    return [*lines, "", *table(titles, gains)]
+
+
 def _percent(fraction: float) -> str:
     return f"{100.0 * fraction:.0f} %" if fraction >= 0.0095 else f"{100.0 * fraction:.1f} %"
 

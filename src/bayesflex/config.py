@@ -177,7 +177,9 @@ class FitConfig:
     )
 
     # Sampler
-    steps: int = field(default=20, metadata=about("Leapfrog steps per iteration.", "sampler", minimum=1))
+    steps: int = field(
+        default=20, metadata=about("Steps of a trajectory, a gradient each, on average.", "sampler", minimum=1)
+    )
     target_acceptance: float = field(
         default=0.8,
         metadata=about(

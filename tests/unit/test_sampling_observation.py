@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from small_fit import prepared
 
+from bayesflex.chain import CHAIN_BREAK
 from bayesflex.deformation import Deformation
 from bayesflex.diagnostics import cc_centred, cc_uncentred
 from bayesflex.errors import InputError
 from bayesflex.geometry import rotation_of_vector
 from bayesflex.mcmc.masses import BlockMass
-from bayesflex.sampling import correlations, mode_amplitudes, plan_stages
+from bayesflex.sampling import correlations, mode_amplitudes, plan_stages, preconditioning
 from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 
@@ -161,6 +162,34 @@ def test_masses_are_the_same_after_a_round_trip(posterior, rng):
     assert again.kinetic(momentum) == mass.kinetic(momentum)
     for one, other in zip(arrays, mass_arrays(again), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_beads_next_to_each_other_are_coupled(monkeypatch):
+    """To the band comes Σ κ_j |x_j - x_{j+1}|² over bonded beads, κ_j at most the limit: nothing for a move of all as one."""
+    problem = prepared(deformation="local").problem
+    posterior = problem.posterior(None, problem.terms, Deformation("local", problem.start, problem.mode_vectors[:0]))
+    theta = np.zeros(posterior.deformation.n_dim)
+
+    def band():
+        (array,) = mass_arrays(matched_mass(posterior, theta, np.random.default_rng(1)))
+        return array
+
+    monkeypatch.setattr(preconditioning, "_COUPLING", 0.3)
+    with_coupling = band()
+    monkeypatch.setattr(preconditioning, "_COUPLING", 0.0)
+    added, n = with_coupling - band(), theta.size
+    square = sum(np.diag(row[: n - k], -k) for k, row in enumerate(added))
+    square += np.tril(square, -1).T
+    coupling = -added[3, : n - 3 : 3]
+    bonded = np.linalg.norm(np.diff(problem.start, axis=0), axis=1) < CHAIN_BREAK
+    assert (coupling[~bonded] == 0.0).all()
+    assert coupling.min() > -1e-9
+    assert coupling.max() == pytest.approx(0.3)
+    assert np.quantile(coupling[bonded], 0.1) < 0.29
+    moves = np.random.default_rng(2).normal(size=(2, n // 3, 3))
+    for move in (*moves, np.ones((n // 3, 3))):
+        expected = float(coupling @ np.square(np.diff(move, axis=0)).sum(axis=1))
+        assert move.ravel() @ square @ move.ravel() == pytest.approx(expected, abs=1e-6)
 
 
 def test_masses_follow_the_generator_alone(posterior):

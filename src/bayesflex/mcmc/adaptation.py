@@ -31,8 +31,9 @@ OnIteration = Callable[[KernelState, KernelInfo], None]
 #: Length of the cold start's heating, in trajectories.
 HEATING_TRAJECTORIES = 15
 
-#: The first step to adapt from, in units of 1/√λ: that times n_dim^−¼, and at most. The factors are measured: chains
-#: of beads of any length settle within a third of this. Two stages are stable up to 1.28/√λ, leapfrog up to 2/√λ.
+#: The first step to adapt from, in units of 1/√λ: that times n_dim^−¼, and at most. The factors are measured: with
+#: leapfrog chains of beads of any length settle within a third of this; with two stages fits of 200 to 4400 CA do, and
+#: nearly harmonic chains above. Two stages are stable up to 1.28/√λ, leapfrog up to 2/√λ.
 _FIRST_STEP, _FIRST_STEP_OF_TWO = (2.0, 1.0), (3.5, 0.8)
 
 #: Largest change of the logarithm of the step size by dual averaging: keeps exp() in range on a flat target.

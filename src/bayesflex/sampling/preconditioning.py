@@ -30,8 +30,8 @@ _SOFTEST = 1e-5
 #: The curvature that the band does not hold, of contacts and density, counts at least this for each bead (nats/Å²).
 _LEAST_CURVATURE = 0.2
 
-#: Curvature that contacts add to the motion of a bead against the next one along the chain, nats/Å². Of 0, 10 and 30
-#: it gave the most effective draws of amplitudes for p97, GroEL and AdK together.
+#: Largest curvature that contacts and density add to the motion of a bead against the next one along the chain,
+#: nats/Å². Of 0, 10 and 30 it gave the most effective draws of amplitudes for p97, GroEL and AdK together.
 _COUPLING = 10.0
 
 #: Random vectors with which it is measured, and the displacement for the differences of gradients (Å).
@@ -172,7 +172,7 @@ def _chain_mass(free: Posterior, rng: Generator) -> BandedMass:
         curvature += probe * (behind.gradient - ahead.gradient) / (2.0 * _PROBE * _N_PROBES)
     per_bead = curvature.reshape(coords.shape).mean(axis=1)
     diagonal = np.repeat(np.maximum(per_bead, _LEAST_CURVATURE), 3)
-    _add_coupling(band, coords)
+    _add_coupling(band, coords, per_bead)
     while True:
         shifted = band.copy()
         shifted[0] += diagonal
@@ -203,10 +203,15 @@ def _chain_hessian(terms: Sequence[EnergyTerm], coords: Array) -> Array:
     return band
 
 
-def _add_coupling(band: Array, coords: Array) -> None:
-    """Add to the lower band of a Hessian that of ½ κ Σ |x_j - x_{j+1}|² over beads that follow one another."""
+def _add_coupling(band: Array, coords: Array, curvature: Array) -> None:
+    """Add to the lower band of a Hessian that of ½ Σ κ_j |x_j - x_{j+1}|² over beads that follow one another.
+
+    κ_j is ``_COUPLING``, or the ``curvature`` (n,) by all that is not along the chain where that is less: loops that
+    touch nothing stay free.
+    """
     bonded = np.linalg.norm(np.diff(coords, axis=0), axis=1) < CHAIN_BREAK
-    link = np.repeat(_COUPLING * bonded, 3)
+    shared = np.clip(np.minimum(curvature[:-1], curvature[1:]), 0.0, _COUPLING)
+    link = np.repeat(np.where(bonded, shared, 0.0), 3)
     band[0, : link.size] += link
     band[0, 3:] += link
     band[3, : link.size] -= link
