@@ -113,7 +113,7 @@ def second_order(scheme):
     for launch in launches():
         before = launch.hamiltonian(launch.position, launch.momentum)
         ends = [
-            launch.fly(scheme.integrate, launch.position, launch.momentum, 4.0 * launch.step_size / n, n)
+            launch.fly(scheme.integrate, launch.position, launch.momentum, 2.0 * launch.step_size / n, n)
             for n in n_steps.tolist()
         ]
         changes = [launch.hamiltonian(end.position, end.momentum) - before for end in ends]

@@ -165,7 +165,7 @@ def test_masses_are_the_same_after_a_round_trip(posterior, rng):
 
 
 def test_beads_next_to_each_other_are_coupled(monkeypatch):
-    """To the band comes Σ κ_j |x_j - x_{j+1}|² over bonded beads, κ_j at most the limit: nothing for a move of all as one."""
+    """To the band comes Σ κ_j |x_j - x_{j+1}|² over bonded beads: nothing for a move of all as one."""
     problem = prepared(deformation="local").problem
     posterior = problem.posterior(None, problem.terms, Deformation("local", problem.start, problem.mode_vectors[:0]))
     theta = np.zeros(posterior.deformation.n_dim)
