@@ -225,8 +225,8 @@ class NeighbourList:
         excluded = self._exclusions
         if excluded.size and n and not (excluded.min() >= 0 and excluded.max() < n):
             raise InputError(f"neighbour list: exclusions name beads up to {excluded.max()} where there are {n}")
-        # Twice the largest coordinate: farther than skin / 2 from anything, so the first update builds.
-        self.reference = np.full((n, 3), 4.0 * COORDINATE_LIMIT)
+        self.reference = np.empty((n, 3))
+        self.forget()
         self._excluded_start, self._excluded_index = pairs_to_rows(excluded if n else excluded[:0], n)
         n_buckets = 2 ** max(n - 1, 1).bit_length()
         self._mask = n_buckets - 1
@@ -237,6 +237,11 @@ class NeighbourList:
         self._lower_start = np.zeros(n + 1, np.int64)
         self._start = np.zeros(n + 1, np.int64)
         self._index = self._index_buffer[:0]
+
+    def forget(self) -> None:
+        """Let the next update build the list."""
+        # Twice the largest coordinate: farther than skin / 2 from anything.
+        self.reference[:] = 4.0 * COORDINATE_LIMIT
 
     def build(self, coords: Coords) -> None:
         """List the pairs anew, for positions (n, 3), Å, known to be finite."""

@@ -11,6 +11,7 @@ Nothing here samples anything, and nothing of it remains in the kernel that samp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,32 @@ _DIFFERENCE = 0.02
 _SOFTEST = 1e-3
 
 _RESTORING_ITERATIONS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class SteerPoint:
+    """Where a steering is after a step: all that it takes to go on.
+
+    Parameters
+    ----------
+    coords
+        Structure reached, shape (n, 3), Å.
+    value, gradient
+        Log density there (nats) and its gradient, shape (n, 3).
+    radius
+        Longest step to try next, RMSD in Å.
+    n_steps
+        Steps made.
+    ended
+        Whether the last step gained too little to go on.
+    """
+
+    coords: Array
+    value: float
+    gradient: Array
+    radius: float
+    n_steps: int = 0
+    ended: bool = False
 
 
 def restored(coords: Array, terms: Sequence[EnergyTerm]) -> Array:
@@ -66,6 +93,8 @@ def steer(
     max_steps: int,
     longest: float,
     on_step: Callable[[Array], None],
+    begin: SteerPoint | None = None,
+    on_point: Callable[[SteerPoint], None] | None = None,
 ) -> Array:
     """Return coordinates moved uphill in a posterior by short steps along a few directions.
 
@@ -86,36 +115,43 @@ def steer(
         Longest step, RMSD in Å: 1.5 turns a domain of 20 Å by some 5°.
     on_step
         Called with the coordinates after each step.
+    begin
+        Point of an interrupted steering to go on from, with the other arguments as they were; ``coords`` does not
+        count then.
+    on_point
+        Called after each step, after ``on_step``, with the point that the steering could go on from.
 
     Returns
     -------
     ndarray
         Shape (n, 3). The log density there is not below that of the start.
     """
-    value, gradient = posterior.of_coordinates(coords)
+    if begin is None:
+        begin = SteerPoint(coords, *posterior.of_coordinates(coords), radius=longest)
+    point = begin
     root_n = np.sqrt(len(coords))
-    radius = longest
-    for _ in range(max_steps):
+    while point.n_steps < max_steps and not point.ended:
+        coords, radius = point.coords, point.radius
         flat = directions_at(coords).reshape(-1, coords.size)
-        step = _newton_step(posterior, coords, gradient, flat)
+        step = _newton_step(posterior, coords, point.gradient, flat)
         gain = 0.0
         while radius >= _SHORTEST and gain <= 0.0:
             length = float(np.linalg.norm(step)) / root_n  # RMSD
             moved = coords + (min(1.0, radius / max(length, 1e-12)) * step @ flat).reshape(coords.shape)
             if restoring:
                 moved = restored(moved, restoring)
-            new_value, new_gradient = posterior.of_coordinates(moved)
-            gain = new_value - value
+            value, gradient = posterior.of_coordinates(moved)
+            gain = value - point.value
             if not gain > 0.0:
                 radius *= 0.5
         if not gain > 0.0:
             break
-        coords, value, gradient = moved, new_value, new_gradient
         radius = min(1.5 * radius, longest)
-        on_step(coords)
-        if gain < _SMALLEST_GAIN:
-            break
-    return coords
+        point = SteerPoint(moved, value, gradient, radius, point.n_steps + 1, ended=gain < _SMALLEST_GAIN)
+        on_step(point.coords)
+        if on_point is not None:
+            on_point(point)
+    return point.coords
 
 
 def _newton_step(posterior: Posterior, coords: Array, gradient: Array, flat: Array) -> Array:

@@ -9,9 +9,11 @@ import pytest
 from small_fit import Interrupter, Interruption, Keeper, assert_same_chains, likelihoods, prepared, run
 from threadpoolctl import threadpool_limits
 
+from bayesflex.deformation import Deformation
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import Chain
 from bayesflex.sampling import chain as chain_module
+from bayesflex.sampling.checkpoint import Heating, Steering, load_checkpoint
 
 KINDS = [(approach, rigid) for approach in ("local", "global", "combined") for rigid in (False, True)]
 
@@ -110,7 +112,56 @@ def test_the_stop_event_ends_a_chain_at_its_next_iteration(place, whole, tmp_pat
     assert_same_chains([resumed], [expected])
 
 
-def make_chain(checkpoint, reporter, stop):
-    fit = prepared()
+@pytest.mark.parametrize(
+    ("approach", "place", "kind"),
+    [("combined", 2, Steering), ("local", 8, Heating), ("combined", -14, Heating), ("combined", -10, Heating)],
+)
+def test_a_stopped_chain_is_kept_as_it_is_in_the_middle_of_a_stage(approach, place, kind, whole, tmp_path, monkeypatch):
+    """Also where no checkpoint is due: nothing that was reported is made again."""
+    monkeypatch.setattr(chain_module, "_CHECKPOINT_INTERVAL", 3600.0)
+    expected = whole(approach, False)
+    last = iteration_of(expected, place)
+    stop = threading.Event()
+
+    class Stopper(NullReporter):
+        def record(self, row):
+            if row.iteration == last:
+                stop.set()
+
+    path = tmp_path / "chain-1.npz"
+    with pytest.raises(chain_module.Stopped), threadpool_limits(1):
+        make_chain(path, Stopper(), stop, deformation=approach, rigid=False).run()
+    progress, _, _ = load_checkpoint(path)
+    assert isinstance(progress.within, kind)
+    assert progress.records == list(expected[0].records[: len(progress.records)])
+    assert progress.records[-1].iteration == last
+    heard = Keeper()
+    resumed = make_chain(path, heard, threading.Event(), deformation=approach, rigid=False)
+    with threadpool_limits(1):
+        resumed.run()
+    assert [row.iteration for row in heard.rows[0]] == [row.iteration for row in expected[0].records]
+    assert_same_chains([resumed], [expected[0]])
+
+
+def test_with_its_lists_forgotten_a_posterior_is_as_new(rng):
+    """Bit for bit, wherever it was before."""
+    problem = prepared().problem
+    free = Deformation("local", problem.start, problem.mode_vectors[:0])
+
+    def posterior():
+        return problem.posterior(likelihoods()[0].clone(), [term.clone() for term in problem.terms], free)
+
+    walked, theta = posterior(), np.zeros(problem.start.size)
+    for _ in range(30):
+        theta = theta + 0.15 * rng.standard_normal(theta.size)
+        walked(theta)
+        walked.forget_lists()
+        one, other = walked(theta), posterior()(theta)
+        assert one.log_density == other.log_density
+        np.testing.assert_array_equal(one.gradient, other.gradient)
+
+
+def make_chain(checkpoint, reporter, stop, **changes):
+    fit = prepared(**changes)
     rng = np.random.default_rng(np.random.SeedSequence(fit.config.seed).spawn(2)[0])
-    return Chain(fit.problem, fit.stages, likelihoods(), 0, rng, reporter, stop, checkpoint)
+    return Chain(fit.problem, fit.stages, likelihoods(**changes), 0, rng, reporter, stop, checkpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +15,17 @@ from bayesflex.cli_settings import with_settings
 
 @with_settings
 def fit(
-    model: Model,
-    map_file: MapFile,
-    out: NewFolder,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="Atomic model: PDB or mmCIF, also gzipped.", show_default=False),
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Argument(metavar="MAP", help="Density map: MRC or CCP4, also gzipped.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder to write; must be new or empty.", show_default=False),
+    ] = None,
     *,
     reference: Annotated[
         Path | None, typer.Option("--reference", help="A known answer: its RMSD is reported, nothing is fitted to it.")
@@ -31,20 +39,49 @@ def fit(
     ] = None,
     half2: Annotated[Path | None, typer.Option("--half2", help="Second half map of MAP.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings; flags win over it.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted fit in the folder.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with an interrupted fit: bayesflex fit --resume OUT is all it takes."),
+    ] = False,
     debug: Debug = False,
     settings: Mapping[str, object],
 ) -> None:
     """Fit a model into a map."""
     from bayesflex.config import load_config
 
+    others = {"reference": reference, "mask": mask, "fixed": fixed}
+    halves = both_or_none(half1, half2)
+    if resume and map_file is None:
+        given = [f"--{name}" for name, path in (others | {"config": config, "half1": half1}).items() if path]
+        _go_on(model, out, given, settings)
+        return
+    if model is None or map_file is None or out is None:
+        missing = "MODEL" if model is None else "MAP" if map_file is None else "-o"
+        raise typer.BadParameter(
+            "missing; expected bayesflex fit MODEL MAP --resolution 5 -o OUT, or bayesflex fit --resume OUT",
+            param_hint=missing,
+        )
     resolved = load_config(config, settings)
     from bayesflex.workflows.fit import run_fit
 
-    files = {"reference": reference, "mask": mask, "fixed": fixed}
-    halves = both_or_none(half1, half2)
-    run_fit(model, map_file, out, resolved, **files, half_maps=halves, resume=resume, reporter=progress())
+    run_fit(model, map_file, out, resolved, **others, half_maps=halves, resume=resume, reporter=progress())
     typer.echo(f"Wrote {out}")
+
+
+def _go_on(folder: Path | None, out: Path | None, given: Sequence[str], settings: Mapping[str, object]) -> None:
+    """Go on with the interrupted fit in a folder, which is named after --resume or after -o."""
+    named = [path for path in (folder, out) if path is not None]
+    if len(named) != 1:
+        raise typer.BadParameter("expected one folder: bayesflex fit --resume OUT", param_hint="--resume")
+    if given:
+        raise typer.BadParameter(
+            f"{given[0]} is that of the interrupted fit; leave it out, or give MODEL and MAP too",
+            param_hint="--resume",
+        )
+    from bayesflex.workflows.fit import resume_fit
+
+    resume_fit(named[0], settings, progress())
+    typer.echo(f"Wrote {named[0]}")
 
 
 def compare(

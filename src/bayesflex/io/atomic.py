@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bayesflex.errors import InputError
 
+#: What the names of files begin with that are being written.
+_PREFIX = ".writing-"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -21,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     InputError
         If the operating system refuses the file (no space left, no permission, no such folder).
     """
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -33,3 +36,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Tell whether a file of this name was being written by a program that was killed."""
+    return name.startswith(_PREFIX)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed program was writing in a folder, and in those within it, that no other writes now."""
+    for path in folder.rglob(f"{_PREFIX}*"):
+        path.unlink(missing_ok=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bayesflex.errors import InputError
+from bayesflex.io.atomic import is_unfinished
+from bayesflex.io.folder_lock import LOCK_FILE
 
 
 def require_new_or_empty(path: Path, *, remedy: str = "Choose another with -o, or empty it.") -> None:
     """Check that a folder can be written without replacing anything; nothing is made yet.
+
+    What a killed program left unfinished there does not count.
 
     Parameters
     ----------
@@ -23,7 +27,8 @@ def require_new_or_empty(path: Path, *, remedy: str = "Choose another with -o, o
         If it is a file, cannot be looked into, or holds anything.
     """
     try:
-        held = sorted(entry.name for entry in path.iterdir())
+        names = (entry.name for entry in path.iterdir())
+        held = sorted(name for name in names if name != LOCK_FILE and not is_unfinished(name))
     except FileNotFoundError:
         return
     except NotADirectoryError:

@@ -27,6 +27,7 @@ from bayesflex.mcmc.trajectory import acceptance_probability, check_step, run_tr
 from bayesflex.protocols import Array, KernelInfo, KernelState, Target
 
 OnIteration = Callable[[KernelState, KernelInfo], None]
+OnPoint = Callable[["WarmUpPoint"], None]
 
 #: Length of the cold start's heating, in trajectories.
 HEATING_TRAJECTORIES = 15
@@ -110,6 +111,29 @@ class DualAveraging:
             log_averaged_change=forget * log_change + (1.0 - forget) * self.log_averaged_change,
             count=count,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class WarmUpPoint:
+    """Where a warm-up is after an iteration: with the state of the random numbers, all that it takes to go on.
+
+    Parameters
+    ----------
+    state
+        Where the chain is.
+    n_done
+        Iterations made.
+    step_size, largest_step_size
+        Of the heating: its next step, and the one that it may grow back to.
+    averaging
+        Adaptation of the step size, or None while the chain is heated.
+    """
+
+    state: KernelState
+    n_done: int
+    step_size: float
+    largest_step_size: float
+    averaging: DualAveraging | None = None
 
 
 def largest_eigenvalue(target: Target, position: Array, mass: Mass, rng: Generator, n_iterations: int = 12) -> float:
@@ -213,29 +237,40 @@ def heat(
         The step that the next trajectory would have.
     """
     check_step(step_size, n_steps)
-    # H is conserved but for the integrator's error. One nat per dimension, twice the mean kinetic energy,
-    # is instability in many dimensions; the constant leaves room in few.
-    largest_gain = 10.0 + mass.n_dim
-    first_step_size = step_size
+    largest_step_size = step_size
     for _ in range(n_trajectories):
-        run = run_trajectory(rng, target, state, mass, step_size, n_steps)
-        accepted = run.energy_error < largest_gain
-        info = KernelInfo(
-            acceptance_probability(run.energy_error),
-            accepted,
-            run.divergent,
-            run.energy_error,
-            step_size,
-            run.n_gradients,
-        )
-        if accepted:
-            state = run.end
-            step_size = min(first_step_size, 1.5 * step_size)
-        else:
-            step_size *= 0.5
+        state, step_size, info = _heating(rng, target, state, mass, step_size, largest_step_size, n_steps)
         if on_iteration is not None:
             on_iteration(state, info)
     return state, step_size
+
+
+def _heating(
+    rng: Generator,
+    target: Target,
+    state: KernelState,
+    mass: Mass,
+    step_size: float,
+    largest_step_size: float,
+    n_steps: int,
+) -> tuple[KernelState, float, KernelInfo]:
+    """Make one trajectory of the heating; return the state, the next step size and what happened."""
+    # H is conserved but for the integrator's error. One nat per dimension, twice the mean kinetic energy,
+    # is instability in many dimensions; the constant leaves room in few.
+    largest_gain = 10.0 + mass.n_dim
+    run = run_trajectory(rng, target, state, mass, step_size, n_steps)
+    accepted = run.energy_error < largest_gain
+    info = KernelInfo(
+        acceptance_probability(run.energy_error),
+        accepted,
+        run.divergent,
+        run.energy_error,
+        step_size,
+        run.n_gradients,
+    )
+    if accepted:
+        return run.end, min(largest_step_size, 1.5 * step_size), info
+    return state, 0.5 * step_size, info
 
 
 def warm_up(
@@ -249,6 +284,8 @@ def warm_up(
     on_iteration: OnIteration | None = None,
     n_heating: int = HEATING_TRAJECTORIES,
     outer_kick: float = LEAPFROG,
+    begin: WarmUpPoint | None = None,
+    on_point: OnPoint | None = None,
 ) -> tuple[KernelState, float]:
     """Warm a chain up from wherever it is, also from a minimum of the energy, and find its step size.
 
@@ -272,6 +309,11 @@ def warm_up(
         Heating trajectories; 0 for a chain that is warm already. They are plain leapfrog's.
     outer_kick
         Splitting of the kernel's integrator, see :class:`~bayesflex.mcmc.hmc.HMC`.
+    begin
+        Point of an interrupted warm-up to go on from: with the other arguments and the random numbers as they were
+        there, the result is that of an uninterrupted one. ``state`` does not count then.
+    on_point
+        Called after each iteration, after ``on_iteration``, with the point that the warm-up could go on from.
 
     Returns
     -------
@@ -289,20 +331,37 @@ def warm_up(
     """
     if n_iterations < 1:
         raise ConfigError(f"n_iterations: expected at least 1 iteration of warm-up, got {n_iterations}")
-    step_size = _stable_step(rng, target, state, mass)
     n_heating = min(n_heating, n_iterations // 2)
-    if n_heating > 0:
-        state, heated_step = heat(rng, target, state, mass, 0.5 * step_size, n_steps, n_heating, on_iteration)
-        step_size = min(_stable_step(rng, target, state, mass), 2.0 * heated_step)
-    factor, longest = _FIRST_STEP if outer_kick == LEAPFROG else _FIRST_STEP_OF_TWO
-    first_step = step_size * min(longest, factor * mass.n_dim**-0.25)
-    averaging = DualAveraging(first_step, target_acceptance)
-    for _ in range(n_iterations - n_heating):
-        state, info = HMC(target, mass, averaging.step_size, n_steps, outer_kick=outer_kick).step(rng, state)
+    if begin is None:
+        half = 0.5 * _stable_step(rng, target, state, mass)
+        begin = WarmUpPoint(state, 0, half, half)
+    point = begin
+    while point.n_done < n_heating:
+        state, step_size, info = _heating(
+            rng, target, point.state, mass, point.step_size, point.largest_step_size, n_steps
+        )
+        point = replace(point, state=state, n_done=point.n_done + 1, step_size=step_size)
+        _tell(point, info, on_iteration, on_point)
+    averaging = point.averaging
+    if averaging is None:
+        step_size = 2.0 * point.step_size
+        if n_heating > 0:
+            step_size = min(_stable_step(rng, target, point.state, mass), step_size)
+        factor, longest = _FIRST_STEP if outer_kick == LEAPFROG else _FIRST_STEP_OF_TWO
+        averaging = DualAveraging(step_size * min(longest, factor * mass.n_dim**-0.25), target_acceptance)
+    while point.n_done < n_iterations:
+        state, info = HMC(target, mass, averaging.step_size, n_steps, outer_kick=outer_kick).step(rng, point.state)
         averaging = averaging.update(info.acceptance)
-        if on_iteration is not None:
-            on_iteration(state, info)
-    return state, averaging.averaged_step_size
+        point = replace(point, state=state, n_done=point.n_done + 1, averaging=averaging)
+        _tell(point, info, on_iteration, on_point)
+    return point.state, averaging.averaged_step_size
+
+
+def _tell(point: WarmUpPoint, info: KernelInfo, on_iteration: OnIteration | None, on_point: OnPoint | None) -> None:
+    if on_iteration is not None:
+        on_iteration(point.state, info)
+    if on_point is not None:
+        on_point(point)
 
 
 def _stable_step(rng: Generator, target: Target, state: KernelState, mass: Mass) -> float:

@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
+from bayesflex.mcmc.adaptation import WarmUpPoint
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
-from bayesflex.posterior import GradientCount, Posterior
+from bayesflex.posterior import GradientCount, Posterior, forget_lists
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter, Target
 from bayesflex.sampling.checkpoint import (
     Draws,
     FrozenKernel,
     FrozenLevel,
+    Heating,
     Progress,
+    Steering,
     load_checkpoint,
     save_checkpoint,
 )
@@ -33,7 +36,7 @@ from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.tempering import EXCHANGE_PREFIX, Tempered, hotter_levels, temperature_of
-from bayesflex.steering import steer
+from bayesflex.steering import SteerPoint, steer
 from bayesflex.team import Team
 
 Array = NDArray[np.float64]
@@ -45,7 +48,7 @@ _RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
 #: Modes are recomputed once the structure has moved by this much (RMSD, Å) since they were last computed.
 _MODES_MOVED = 1.0
 
-#: During sampling a checkpoint is written this often, in seconds.
+#: A checkpoint is written this often, in seconds; also where the chain is told to stop.
 _CHECKPOINT_INTERVAL = 20.0
 
 
@@ -93,6 +96,7 @@ class Chain:
         self._count = GradientCount()
         self._observe = Observer(problem)
         self._temperatures: tuple[float, ...] = (1.0,)
+        self._saved = time.monotonic()
 
     @property
     def draws(self) -> Draws:
@@ -132,6 +136,7 @@ class Chain:
         InputError
             If the checkpoint cannot be read or written.
         """
+        self._heed_stop()
         resumed = self._resume()
         if resumed is not None:
             kernel, state = resumed
@@ -139,6 +144,7 @@ class Chain:
             if self._progress.iteration == 0:
                 posterior = self._posterior(0)
                 self._report("start", posterior(np.zeros(posterior.deformation.n_dim)), None)
+                self._heed_stop()
             kernel, state = self._warm_up()
         self._sample(kernel, state)
 
@@ -154,15 +160,16 @@ class Chain:
                 _, state = self._heat_and_adapt(progress.stage)
                 progress.coords = state.evaluation.details.coords
             progress.stage += 1
+            progress.within = None
             self._save(None, None)
         kernel, state = self._with_hotter_levels(*self._heat_and_adapt(last))
+        progress.within = None
         self._save(kernel, state)
         return kernel, state
 
     def _sample(self, kernel: ReplicaExchange, state: KernelState) -> None:
         draws = self._progress.draws
         deformation = _deformation_of(kernel.levels[0])
-        saved = time.monotonic()
         while len(draws.coords) < self._problem.config.iterations:
             state, info = kernel.step(self._rng, state)
             # The coordinates stay, and their gradient does not depend on the gauge.
@@ -175,27 +182,38 @@ class Chain:
             kernel_values = {"hamiltonian": info.energy, "energy_error": info.energy_error, "n_steps": info.n_gradients}
             exchanges = {f"{EXCHANGE_PREFIX}{k}": rate for k, rate in enumerate(info.exchanges, start=1)}
             draws.statistics.append(values | kernel_values | exchanges)
-            if time.monotonic() - saved > _CHECKPOINT_INTERVAL:
-                self._save(kernel, state)
-                saved = time.monotonic()
+            self._pause(kernel, state)
         self._save(kernel, state)
 
     def _heat_and_adapt(self, stage: int) -> tuple[HMC, KernelState]:
         """Warm up at a stage's resolution from the structure reached; return the kernel found and the state."""
-        config = self._problem.config
-        if APPROACHES[config.deformation][0]:
+        config, within = self._problem.config, self._progress.within
+        if APPROACHES[config.deformation][0] and within is None:
             self._modes_for(self._progress.coords)
         posterior = self._posterior(stage)
-        theta = np.zeros(posterior.deformation.n_dim)
-        mass = matched_mass(posterior, theta, self._rng)
+        if isinstance(within, Heating):
+            mass, begin = mass_of_arrays(posterior.deformation, within.masses), within.point
+            start = begin.state
+        else:
+            theta = np.zeros(posterior.deformation.n_dim)
+            mass, begin = matched_mass(posterior, theta, self._rng), None
+            start = KernelState(theta, posterior(theta))
+        masses = mass_arrays(mass)
+
+        def pause(point: WarmUpPoint) -> None:
+            self._progress.within = Heating(masses, point)
+            self._pause(None, None)
+
         kernel, state = warm_kernel(
             self._rng,
             config,
             posterior,
-            KernelState(theta, posterior(theta)),
+            start,
             mass,
             self._stages[stage].n_iterations,
             lambda state, info: self._report_only(self._stages[stage].name, state.evaluation, info),
+            begin=begin,
+            on_point=pause,
         )
         state = state._replace(position=posterior.deformation.reset_gauge(state.position))
         return kernel, state
@@ -232,7 +250,11 @@ class Chain:
         local = APPROACHES[problem.config.deformation][1]
         contacts = [term for term in self._terms if term.name == "contacts"]
         free = Deformation("local", problem.start, problem.mode_vectors[:0])
-        reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
+        within = progress.within if isinstance(progress.within, Steering) else None
+        if within is None:
+            reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
+        else:
+            reluctance, longest = within.reluctance, within.longest
         posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count, self._team)
 
         def directions(coords: Array) -> Array:
@@ -240,6 +262,10 @@ class Chain:
             # Modes alone leave the centre of mass and the mean orientation where they are: when one domain moves,
             # the others recoil. Local displacements could undo that, and so may the motions as one.
             return np.concatenate([rigid_motions(coords), modes]) if local or problem.config.rigid else modes
+
+        def pause(point: SteerPoint) -> None:
+            progress.within = Steering(reluctance, longest, point)
+            self._pause(None, None)
 
         progress.coords = steer(
             posterior,
@@ -249,6 +275,8 @@ class Chain:
             self._stages[stage].n_iterations,
             longest,
             lambda coords: self._report_only(self._stages[stage].name, self._full(stage, coords), None),
+            begin=None if within is None else within.point,
+            on_point=pause,
         )
 
     def _full(self, stage: int, coords: Array) -> Evaluation:
@@ -283,7 +311,6 @@ class Chain:
         self._report(stage, evaluation, info)
 
     def _report(self, stage: str, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
-        self._heed_stop()
         progress = self._progress
         values = self._observe(evaluation, info)
         record = Record(self._index, progress.iteration, stage, values)
@@ -296,7 +323,23 @@ class Chain:
         if self._stop.is_set():
             raise Stopped
 
+    def _pause(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
+        """Write a checkpoint where one is due, and stop where the chain is told to."""
+        self._forget_lists(kernel)
+        if self._stop.is_set() or time.monotonic() - self._saved > _CHECKPOINT_INTERVAL:
+            self._save(kernel, state)
+        self._heed_stop()
+
+    def _forget_lists(self, kernel: ReplicaExchange | None) -> None:
+        """Leave nothing behind that a chain that is resumed here would not have."""
+        for likelihood in self._likelihoods:
+            forget_lists(likelihood, self._terms)
+        for level in kernel.levels[1:] if kernel is not None else ():
+            if isinstance(level.target, Tempered):
+                level.target.posterior.forget_lists()
+
     def _save(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
+        self._forget_lists(kernel)
         if self._checkpoint is None:
             return
         frozen = None
@@ -309,6 +352,7 @@ class Chain:
             frozen = FrozenKernel(deformation.start, deformation.modes, tuple(levels))
         self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
+        self._saved = time.monotonic()
 
     def _resume(self) -> tuple[ReplicaExchange, KernelState] | None:
         """Take up the checkpoint where there is one; return the kernel and state if the warm-up was over."""

@@ -1,14 +1,15 @@
 """Checkpoint: all that a chain needs to go on, in one file that is replaced whole.
 
-Checkpoints are made between stages and, once the kernel is frozen, between draws: at these points the state is
+Checkpoints are made between stages, between the iterations of a stage and between draws: at these points the state is
 complete, so that a chain resumed there repeats an uninterrupted one bit for bit.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
+from bayesflex.mcmc.adaptation import DualAveraging, WarmUpPoint
 from bayesflex.protocols import Evaluation, KernelState, PosteriorDetails, Record
+from bayesflex.steering import SteerPoint
 
 Array = NDArray[np.float64]
 
@@ -49,6 +52,23 @@ class FrozenKernel:
     levels: tuple[FrozenLevel, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """A stage in which the structure is steered: what was drawn for it, and where it is."""
+
+    reluctance: float
+    longest: float
+    point: SteerPoint
+
+
+@dataclass(frozen=True, eq=False)
+class Heating:
+    """A stage in which the chain warms up: the masses of its kernel, and where it is."""
+
+    masses: list[Array]
+    point: WarmUpPoint
+
+
 @dataclass(eq=False)
 class Progress:
     """Where a chain is: changed by the chain as it runs.
@@ -63,6 +83,8 @@ class Progress:
         Stages done, iterations reported, gradients evaluated.
     draws, records
         What was kept and reported so far.
+    within
+        Where the stage is that began and has not ended, or None between stages.
     """
 
     coords: Array
@@ -73,6 +95,7 @@ class Progress:
     n_gradients: int = 0
     draws: Draws = field(default_factory=Draws)
     records: list[Record] = field(default_factory=list)
+    within: Steering | Heating | None = None
 
 
 def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: FrozenKernel | None) -> None:
@@ -94,7 +117,9 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         for number, level in enumerate(kernel.levels):
             named = _state_arrays(level.state) | {f"mass_{k}": mass for k, mass in enumerate(level.masses)}
             arrays |= {_level_name(number, name): array for name, array in named.items()}
+    within, within_arrays = _taken_apart(progress.within)
     facts = {
+        "within": within,
         "stage": progress.stage,
         "iteration": progress.iteration,
         "n_gradients": progress.n_gradients,
@@ -106,7 +131,10 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         else [(level.temperature, level.step_size, len(level.masses)) for level in kernel.levels],
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays, **within_arrays)
+        # The one before is given up for this one: it must be on the disk, also where the machine fails next.
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
@@ -130,6 +158,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                 facts["n_gradients"],
                 Draws(list(saved["draws"]), facts["statistics"]),
                 [Record(*row) for row in facts["records"]],
+                _put_together(facts["within"], saved),
             )
             kernel = None
             if facts["levels"]:
@@ -138,7 +167,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                         temperature,
                         [saved[_level_name(number, f"mass_{k}")] for k in range(n_masses)],
                         step_size,
-                        _state_of(saved, number),
+                        _state_of(saved, _level_name(number, "")),
                     )
                     for number, (temperature, step_size, n_masses) in enumerate(facts["levels"])
                 ]
@@ -164,12 +193,64 @@ def _state_arrays(state: KernelState) -> dict[str, Any]:
     }
 
 
-def _state_of(saved: Mapping[str, Any], level: int) -> KernelState:
+def _state_of(saved: Mapping[str, Any], prefix: str = "") -> KernelState:
+    """Return the state whose arrays have names with this prefix."""
+
     def array(name: str) -> Any:
-        return saved[_level_name(level, name)]
+        return saved[prefix + name]
 
     details = PosteriorDetails(array("state_coords"), float(array("log_likelihood")), float(array("energy")))
     return KernelState(array("position"), Evaluation(float(array("log_density")), array("gradient"), details))
+
+
+_WITHIN = "within_"
+
+
+def _taken_apart(within: Steering | Heating | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return numbers and arrays that tell where a stage is."""
+    if within is None:
+        return None, {}
+    if isinstance(within, Steering):
+        at = within.point
+        numbers = {
+            "reluctance": within.reluctance,
+            "longest": within.longest,
+            "value": at.value,
+            "radius": at.radius,
+            "n_steps": at.n_steps,
+            "ended": bool(at.ended),
+        }
+        return numbers, {f"{_WITHIN}coords": at.coords, f"{_WITHIN}gradient": at.gradient}
+    point = within.point
+    heating = {
+        "n_done": point.n_done,
+        "step_size": point.step_size,
+        "largest_step_size": point.largest_step_size,
+        "averaging": None if point.averaging is None else asdict(point.averaging),
+        "n_masses": len(within.masses),
+    }
+    arrays = _state_arrays(point.state) | {f"mass_{k}": mass for k, mass in enumerate(within.masses)}
+    return heating, {_WITHIN + name: array for name, array in arrays.items()}
+
+
+def _put_together(numbers: dict[str, Any] | None, saved: Mapping[str, Any]) -> Steering | Heating | None:
+    """Return what :func:`_taken_apart` took apart."""
+    if numbers is None:
+        return None
+    if "radius" in numbers:
+        point = SteerPoint(
+            saved[f"{_WITHIN}coords"],
+            numbers["value"],
+            saved[f"{_WITHIN}gradient"],
+            numbers["radius"],
+            numbers["n_steps"],
+            numbers["ended"],
+        )
+        return Steering(numbers["reluctance"], numbers["longest"], point)
+    averaging = None if numbers["averaging"] is None else DualAveraging(**numbers["averaging"])
+    state = _state_of(saved, _WITHIN)
+    warming = WarmUpPoint(state, numbers["n_done"], numbers["step_size"], numbers["largest_step_size"], averaging)
+    return Heating([saved[f"{_WITHIN}mass_{k}"] for k in range(numbers["n_masses"])], warming)
 
 
 def _level_name(level: int, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.random import Generator
 
 from bayesflex.config import FitConfig
-from bayesflex.mcmc.adaptation import HEATING_TRAJECTORIES, OnIteration, warm_up
+from bayesflex.mcmc.adaptation import HEATING_TRAJECTORIES, OnIteration, OnPoint, WarmUpPoint, warm_up
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.integrators import MINIMAL_ERROR
 from bayesflex.mcmc.masses import Mass
@@ -26,12 +26,14 @@ def warm_kernel(
     n_iterations: int,
     on_iteration: OnIteration | None = None,
     n_heating: int = HEATING_TRAJECTORIES,
+    begin: WarmUpPoint | None = None,
+    on_point: OnPoint | None = None,
 ) -> tuple[HMC, KernelState]:
     """Warm a chain up with the kernel of a fit; return the kernel to freeze and where the chain is.
 
     Parameters
     ----------
-    rng, target, state, mass, n_iterations, on_iteration, n_heating
+    rng, target, state, mass, n_iterations, on_iteration, n_heating, begin, on_point
         See :func:`~bayesflex.mcmc.adaptation.warm_up`.
     config
         Settings of the sampler.
@@ -52,5 +54,7 @@ def warm_kernel(
         on_iteration,
         n_heating,
         MINIMAL_ERROR,
+        begin,
+        on_point,
     )
     return kernel_of(config, target, mass, step_size), state

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.io.maps import read_map
@@ -28,9 +30,9 @@ from bayesflex.workflows.results import (
     write_result,
     write_summary,
 )
-from bayesflex.workflows.run_folder import RunFolder, described_files
+from bayesflex.workflows.run_folder import FitFiles, RunFolder, begun_fit, described_files
 
-__all__ = ["FitResult", "fit", "run_fit"]
+__all__ = ["FitResult", "fit", "resume_fit", "run_fit"]
 
 
 def fit(
@@ -138,9 +140,38 @@ def run_fit(
     KeyboardInterrupt
         Passed on once the chains have stopped.
     """
+    files = FitFiles(model_path, map_path, reference, mask, fixed, half_maps)
+    # One thread for linear algebra: the modes of a resumed fit are then the same to the last bit on any machine.
+    with RunFolder(out, resume) as folder, threadpool_limits(1):
+        return _fit_files(files, folder, config, NullReporter() if reporter is None else reporter)
+
+
+def resume_fit(out: Path, settings: Mapping[str, object], reporter: Reporter | None = None) -> FitResult:
+    """Go on with the interrupted fit in a folder, with the files and the settings that it was begun with.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    settings
+        Laid over those of the fit; only what does not change its result, such as ``threads``, can be another.
+    reporter
+        Listener.
+
+    Raises
+    ------
+    InputError, ConfigError, SamplingError, KeyboardInterrupt
+        As :func:`run_fit`; also if a file of the fit is no longer where it was.
+    """
+    files, config = begun_fit(out, settings)
+    with RunFolder(out, resume=True) as folder, threadpool_limits(1):
+        return _fit_files(files, folder, config, NullReporter() if reporter is None else reporter)
+
+
+def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Reporter) -> FitResult:
+    """Fit what files hold, in a folder that no other process writes."""
     began = time.perf_counter()
-    folder = RunFolder(out, resume)
-    shown: Reporter = NullReporter() if reporter is None else reporter
+    out = folder.path
     log = LogReporter(out / LOG_FILE)
     said: list[str] = []
 
@@ -152,27 +183,27 @@ def run_fit(
         return read_map(path, voxel=config.voxel, origin=config.origin)
 
     def open_folder() -> None:
-        folder.begin(prepared.config, files)
+        folder.begin(prepared.config, described, config)
         for text in said:
             log.message(text)
 
     with announced_compilation(say):
+        halves = files.half_maps
         given = Inputs(
-            read_structure(model_path),
-            read_placed(map_path),
-            None if reference is None else read_structure(reference),
-            None if mask is None else read_placed(mask),
-            None if fixed is None else read_structure(fixed),
-            None if half_maps is None else (read_placed(half_maps[0]), read_placed(half_maps[1])),
+            read_structure(files.model),
+            read_placed(files.map),
+            None if files.reference is None else read_structure(files.reference),
+            None if files.mask is None else read_placed(files.mask),
+            None if files.fixed is None else read_structure(files.fixed),
+            None if halves is None else (read_placed(halves[0]), read_placed(halves[1])),
         )
-        paths = {"model": model_path, "map": map_path, "reference": reference, "mask": mask, "fixed": fixed}
-        files = described_files(paths | dict(zip(("half1", "half2"), half_maps or (), strict=False)))
-        prepared, choice = _prepare_in(folder, files, given, config, say)
+        described = described_files(files.named())
+        prepared, choice = _prepare_in(folder, described, given, config, say)
         numbers = () if prepared.problem.modes is None else prepared.config.modes
-        metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, reference is not None))
+        metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, files.reference is not None))
         listeners = Reporters([shown, metrics, log])
         sampled = _sample(prepared, listeners, folder, open_folder)
-        result = _with_choice(conclude(prepared, sampled, files), choice)
+        result = _with_choice(conclude(prepared, sampled, described), choice)
     if not ensemble_has_all_atoms(result):
         listeners.message("ensemble.cif holds CA atoms alone, since all atoms would make a file above 50 MB.")
     write_result(result, out)
@@ -191,9 +222,9 @@ def _prepare_in(
     def begin(open_config: FitConfig) -> None:
         if folder.resume:
             folder.require_same(open_config, files)
-        folder.begin(open_config, files)
+        folder.begin(open_config, files, asked)
 
-    choice = None
+    asked, choice = config, None
     settled = folder.settled(config) if folder.resume and not config.modes else None
     if settled is not None:
         config, choice = settled
