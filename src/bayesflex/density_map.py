@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
+from bayesflex.html_tables import html_list, html_table
 
 #: Two grids are the same where origins and voxel edges differ by less than this share of a voxel.
 SAME_GRID = 1e-3
@@ -103,6 +104,16 @@ class DensityMap:
     def to_position(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return positions in Å of fractional voxel indices (x, y, z), shape (n, 3)."""
         return index * self.voxel_size + self.origin
+
+    def _repr_html_(self) -> str:
+        values = self.values
+        rows = [
+            ("grid", grid_in_words(self)),
+            ("box", f"{_triple(self.box_size)} Å"),
+            ("values", f"{values.min():.4g} to {values.max():.4g}"),
+            ("mean, SD", f"{values.mean(dtype=np.float64):.4g}, {values.std(dtype=np.float64):.4g}"),
+        ]
+        return html_table(rows, caption=self.name) + html_list(self.notes)
 
 
 def require_same_grid(other: DensityMap, density: DensityMap, what: str) -> None:

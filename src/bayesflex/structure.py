@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
+from bayesflex.html_tables import html_list, html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,3 +132,12 @@ class Structure:
     def ca_trace(self) -> Structure:
         """Return the CA atoms, one per residue; raises InputError if the model has none."""
         return self.select(self.ca_indices)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("atoms", str(self.n_atoms)),
+            ("residues", str(self.n_residues)),
+            ("residues with CA", str(len(np.unique(self.residue_index[self.is_ca])))),
+            ("chains", ", ".join(dict.fromkeys(self.chain.tolist()))),
+        ]
+        return html_table(rows, caption=self.name) + html_list(self.notes)

@@ -127,6 +127,8 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
         mean=mean,
         fitted=models[0],
         fitted_map=fitted_map,
+        density=prepared.inputs.density,
+        modes=prepared.problem.modes,
         residual_map=_on_input_grid(found.residual.z_score, prepared.inputs.density),
         records=tuple(record for chain in sampled.chains for record in chain.records),
         convergence=judged,

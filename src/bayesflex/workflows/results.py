@@ -19,6 +19,7 @@ from bayesflex.clusters import Cluster
 from bayesflex.config import FitConfig, config_to_toml
 from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
+from bayesflex.html_tables import html_list, html_table
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
@@ -26,6 +27,7 @@ from bayesflex.io.structures import fits_pdb, write_ensemble, write_structure
 from bayesflex.io.tables import write_json
 from bayesflex.io.trajectories import write_trajectory
 from bayesflex.metrics import MetricsTable, metric_columns, metrics_table, write_metrics
+from bayesflex.normal_modes import NormalModes
 from bayesflex.plots import PLOTS, save_figure
 from bayesflex.plots.shells import plot_shells
 from bayesflex.plots.uncertainty import plot_uncertainty
@@ -33,7 +35,7 @@ from bayesflex.protocols import Record
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, save_trace
 from bayesflex.uncertainty import ResidueUncertainty
-from bayesflex.validation import Validation
+from bayesflex.validation import Validation, compared_rows
 from bayesflex.workflows.assessment import Assessment
 from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_mode_scores
 from bayesflex.workflows.uncertainty_files import (
@@ -45,6 +47,7 @@ from bayesflex.workflows.uncertainty_files import (
     write_uncertainty,
 )
 from bayesflex.workflows.validate import write_validation
+from bayesflex.workflows.views import write_views
 
 Array = NDArray[np.float64]
 
@@ -78,6 +81,10 @@ class FitResult:
         All atoms of the model, carried along with that mean relaxed in the posterior.
     fitted_map
         Density of the fitted model on the map's own grid, with its header.
+    density
+        The map that was fitted.
+    modes
+        Normal modes of the start, or None in "local".
     residual_map
         What the fit leaves of the map, in standard deviations of the noise, on the part of its grid that was fitted.
     records
@@ -109,6 +116,8 @@ class FitResult:
     mean: Structure
     fitted: Structure
     fitted_map: DensityMap
+    density: DensityMap
+    modes: NormalModes | None
     residual_map: DensityMap
     records: tuple[Record, ...]
     convergence: Convergence
@@ -153,6 +162,22 @@ class FitResult:
         chosen = self.trace.coords[list(self.chains_used)[:ENSEMBLE_SIZE]][:, draws]
         return chosen.reshape(-1, self.trace.n_ca, 3).astype(np.float64)
 
+    def _repr_html_(self) -> str:
+        summary = self.summary
+        correlation = summary["cc_centred"]
+        rows = [
+            ("correlation, centred", f"{correlation['start']:.3f} → {correlation['fitted']:.3f}"),
+            ("moved by", f"{summary['rmsd_start_to_fitted']:.2f} Å RMSD"),
+            ("uncertainty of a CA", f"SD {summary['sd']['median']:.2f} Å, at most {summary['sd']['max']:.2f} Å"),
+            ("chains used", f"{len(self.chains_used)} of {self.trace.n_chains}"),
+            ("R-hat, effective draws", f"at most {summary['r_hat_max']:.2f}, at least {summary['ess_min']:.0f}"),
+        ]
+        page = html_table(rows, caption=f"{self.start.name}, fitted")
+        if self.validation:
+            table = compared_rows({name: found.numbers() for name, found in self.validation.items()})
+            page += html_table(table[1:], headings=table[0], caption="Validation")
+        return page + html_list(self.warnings)
+
     def save(self, out: str | Path) -> None:
         """Write every file of a fit (but the log) into a folder that is new or empty.
 
@@ -188,6 +213,8 @@ def write_result(result: FitResult, out: Path) -> None:
     save_figure(plot_shells(result.assessment.residual.shells), out / "shells.png")
     if result.validation:
         write_validation(result.validation, out)
+    modes = None if result.modes is None else (result.start.ca_trace(), result.modes)
+    write_views(out, result.inputs, result.density, result.fitted, result.config, modes)
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / "trace.nc")
     write_convergence(result.convergence, out / "diagnostics.csv")
