@@ -16,6 +16,7 @@ from small_posteriors import THERMAL_ENERGY, Springs, ca_trace, harmonic_precisi
 from verdicts import warmed_up
 
 from bayesflex.beads import ca_beads
+from bayesflex.clusters import crossings, find_clusters
 from bayesflex.config import FitConfig
 from bayesflex.map_target import MapTarget
 from bayesflex.mcmc import HMC
@@ -23,6 +24,7 @@ from bayesflex.posterior import Posterior
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import Problem, plan_stages, run_chains
 from bayesflex.sampling.tempering import Tempered
+from bayesflex.trace import Trace
 
 N, BOND_SD, CENTRE_SD, PEAK_SD = 3, 0.9, 2.0, 0.35
 START = helix(N)
@@ -84,6 +86,13 @@ def run(**settings):
     return draws.reshape(*draws.shape[:2], -1), np.mean(rates, axis=0)
 
 
+def trace_of(draws):
+    """The draws as a fit keeps them; their log density is not asked for."""
+    coords = draws.reshape(*draws.shape[:2], N, 3)
+    flat = np.zeros(draws.shape[:2])
+    return Trace(coords, np.zeros((*flat.shape, 0)), np.zeros(0, int), np.array(["A"] * N), {"lp": flat}, flat, flat)
+
+
 def in_first(draws, means):
     """Whether each draw is nearer to the first mean: 1 or 0."""
     distances = np.linalg.norm(draws[..., None, :] - means, axis=-1)
@@ -110,6 +119,15 @@ def test_tempering_finds_their_weights():
     z = (first.mean() - weights[0]) / np.sqrt(weights[0] * weights[1] / n_effective)
     assert abs(z) < z_limit(1)
     assert rates.min() > 0.15
+    # A fit's report tells the same: two conformations, each with its share of the draws and its mean.
+    clusters = find_clusters(trace_of(draws), 0.5)
+    assert len(clusters) == 2
+    assert min(crossings(clusters)) >= 10
+    for cluster in clusters:
+        number = int(np.argmin(np.linalg.norm(means - cluster.mean.ravel(), axis=1)))
+        np.testing.assert_array_equal(cluster.members, first == 1.0 - number)
+        assert abs(cluster.share - weights[number]) < z_limit(1) * np.sqrt(weights.prod() / n_effective)
+    assert clusters[0].share > 0.5
     for number, mean in enumerate(means):
         chosen = draws[first == 1.0 - number]
         np.testing.assert_allclose(chosen.mean(axis=0), mean, atol=4.0 * np.sqrt(covariance.max() / 50.0))

@@ -1,4 +1,4 @@
-"""Clusters: chains in one place make the answer, and those elsewhere are told."""
+"""Clusters: draws in one place make the answer, and those elsewhere are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_trace import make_trace
 
-from bayesflex.clusters import cluster_chains, describe_clusters, find_clusters, rmsd_between
+from bayesflex.clusters import cluster_chains, crossings, describe_clusters, find_clusters, rmsd_between
 from bayesflex.errors import InputError
 
 
@@ -82,3 +82,54 @@ def test_what_is_said_of_clusters_names_chains_residues_numbers_and_files(two_pl
 def test_chains_in_one_place_are_one_cluster(rng: np.random.Generator) -> None:
     (cluster,) = find_clusters(make_trace(rng.normal(0.0, 0.2, size=(3, 50, 20, 3))), 1.0)
     assert cluster.chains == (0, 1, 2)
+
+
+def went_to_and_fro(rng, changes, lp=(-100.0, -101.0)):
+    """Three chains of 60 draws: 0 crosses at some draws, 1 stays in the first place, 2 in a third, far off."""
+    coords = rng.normal(0.0, 0.2, size=(3, 60, 20, 3)) + 10.0 * rng.normal(size=(20, 3))
+    away = np.zeros(60, dtype=bool)
+    for change in changes:
+        away[change:] = ~away[change:]
+    coords[0, away, 5:9, 2] += 8.0
+    coords[2, :, :, 0] += 9.0
+    level = np.array([np.where(away, lp[1], lp[0]), np.full(60, lp[0]), np.full(60, -150.0)])
+    noise = rng.normal(size=(3, 60))
+    return make_trace(coords, lp=level + 0.1 * noise, cc_centred=np.full((3, 60), 0.9)), away
+
+
+def test_a_chain_that_goes_to_and_fro_is_in_two_clusters_with_their_shares(rng):
+    # Most draws of the chain are in the second place, which has the lower density: it is wider.
+    trace, away = went_to_and_fro(rng, range(2, 60, 2))
+    away_more = ~away if away.sum() < 30 else away
+    first, *others = find_clusters(trace, 1.0)
+    assert {cluster.chains for cluster in (first, *others)} == {(0, 1), (0,), (2,)}
+    assert sum(cluster.share for cluster in (first, *others)) == pytest.approx(1.0)
+    assert sum(cluster.members.astype(int) for cluster in (first, *others)).tolist() == np.ones((3, 60)).tolist()
+    assert first.chains == (0, 1)
+    assert first.share == pytest.approx((60 + (~away).sum()) / 180)
+    np.testing.assert_allclose(first.mean, trace.coords[first.members].mean(axis=0))
+    assert away_more.any()
+    assert crossings((first, *others)) == [29, 0, 0]
+    text = describe_clusters((first, *others), trace, 1.0, ["cluster-2.cif", "cluster-3.cif"])
+    for expected in ("hold 3", "of the draws", "crossed 29 times", "how probable each is", "most in A 6-9", "all over"):
+        assert expected in text
+
+
+def test_between_places_that_chains_cross_the_share_decides_and_not_the_density(rng):
+    trace, away = went_to_and_fro(rng, sorted({k + j for k in range(0, 60, 6) for j in (0, 5)}))
+    assert away.sum() == 50
+    alone = make_trace(trace.coords[:1], lp=trace.log_density[:1])
+    first, second = find_clusters(alone, 1.0)
+    assert first.share == pytest.approx(50 / 60)
+    assert first.log_density < second.log_density
+
+
+def test_after_a_single_crossing_the_density_decides_and_the_shares_are_called_rough(rng):
+    trace, _ = went_to_and_fro(rng, [50], lp=(-130.0, -100.0))
+    alone = make_trace(trace.coords[:1], lp=trace.log_density[:1], cc_centred=trace.sample_stats["cc_centred"][:1])
+    first, second = find_clusters(alone, 1.0)
+    assert first.log_density > second.log_density
+    assert first.share == pytest.approx(10 / 60)
+    text = describe_clusters((first, second), alone, 1.0, [])
+    for expected in ("chain 0 (17% of the draws", "crossed 1 time in all", "say little", "--iterations"):
+        assert expected in text

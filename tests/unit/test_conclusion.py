@@ -146,6 +146,36 @@ def test_the_residual_lies_on_the_voxels_of_the_input(result, prepared, folder):
     assert result.residual_map.values[w, y, x] == z.values[at]
 
 
+def test_a_chain_that_goes_to_and_fro_is_not_averaged(prepared, result, tmp_path):
+    """Chain 0 is in the other copy at every third draw, the second chain always."""
+    sampled = _sample(prepared, Reporters(()))
+    away = np.zeros((3, CONFIG.iterations), dtype=bool)
+    away[0, 1::3] = away[1] = True
+    for chain, there in zip(sampled.chains, away, strict=True):
+        for index in np.flatnonzero(there):
+            chain.draws.coords[index] = chain.draws.coords[index] + AWAY.astype(np.float32)
+            chain.draws.statistics[index] = chain.draws.statistics[index] | {"cc_centred": 0.5}
+    found = conclude(prepared, sampled, {})
+    assert {cluster.chains for cluster in found.clusters} == {(0, 2), (0, 1)}
+    stayed = found.clusters[0]
+    expected = away if stayed.chains == (0, 1) else ~away
+    np.testing.assert_array_equal(stayed.members, expected)
+    draws = found.trace.coords[expected].astype(np.float64)
+    np.testing.assert_allclose(found.mean.coords, draws.mean(axis=0), atol=1e-5)
+    assert found.uncertainty.sd.max() < 2.0
+    assert len(found.ensemble()) == expected.sum()
+    assert found.summary["crossings"] == [np.count_nonzero(np.diff(away[0])), 0, 0]
+    shares = [one["share"] for one in found.summary["clusters"]]
+    assert shares == pytest.approx([expected.mean(), 1.0 - expected.mean()])
+    warning = next(text for text in found.warnings if "from one conformation to another" in text)
+    assert "of the draws" in warning
+    assert "cluster-2.cif" in warning
+    found.save(tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert written["clusters"][0]["share"] == pytest.approx(shares[0])
+    assert (tmp_path / "out" / "cluster-2.cif").exists()
+
+
 @pytest.mark.slow
 def test_a_loop_that_the_map_does_not_show_is_told_of_and_a_whole_map_is_not():
     start, target = two_domain_protein(120), two_domain_protein(120, 20.0)

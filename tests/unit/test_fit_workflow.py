@@ -230,11 +230,18 @@ def test_an_ensemble_is_spread_over_the_chains_used(result):
     trace = result.trace
     many = replace(trace, coords=np.repeat(trace.coords, 20, axis=1), **_repeated(trace, 20))
     (both,) = result.clusters
-    chosen = replace(result, trace=many, clusters=(both,)).ensemble()
+    members = np.repeat(both.members, 20, axis=1)
+    chosen = replace(result, trace=many, clusters=(replace(both, members=members),)).ensemble()
     assert len(chosen) == 50
     per_chain = [np.any(np.all(chosen[:, None] == many.coords[c][None], axis=(2, 3)), axis=1).sum() for c in (0, 1)]
     assert per_chain == [25, 25]
-    assert len(replace(result, clusters=(replace(both, chains=(1,)),)).ensemble()) == SHORT.iterations
+    one = both.members.copy()
+    one[0] = False
+    assert len(replace(result, clusters=(replace(both, members=one),)).ensemble()) == SHORT.iterations
+    # Of a chain that was elsewhere too, only the draws in the answer.
+    one[1, ::2] = False
+    chosen = replace(result, clusters=(replace(both, members=one),)).ensemble()
+    np.testing.assert_array_equal(chosen, trace.coords[1, 1::2])
 
 
 def _repeated(trace, times):

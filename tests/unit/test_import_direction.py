@@ -35,7 +35,7 @@ LAYERS = (
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
-    ("convergence", "clusters", "uncertainty", "density_support"),
+    ("convergence", "chain_places", "clusters", "uncertainty", "density_support"),
     ("validation",),
     ("sampling", "plots"),
     ("report",),

@@ -79,9 +79,9 @@ class Sampled:
 def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str]) -> FitResult:
     """Return the result of a fit.
 
-    The mean is taken over the draws of the best-scoring cluster of chains. The fitted model is that mean, relaxed in
-    the posterior at full resolution (by the prior alone in "global"), with all atoms carried along. Other clusters
-    have models of their own, made alike.
+    The mean is taken over the draws of the first cluster, see :func:`bayesflex.clusters.find_clusters`. The fitted
+    model is that mean, relaxed in the posterior at full resolution (by the prior alone in "global"), with all atoms
+    carried along. Other clusters have models of their own, made alike.
 
     Parameters
     ----------
@@ -101,8 +101,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     carrier = make_carrier(prepared.inputs.structure)
     models = [prepared.inputs.structure.with_coords(carrier.carry(ca)) for ca in traces]
 
-    used = clusters[0].chains
-    draws = trace.coords[list(used)].reshape(-1, trace.n_ca, 3)
+    draws = trace.coords[clusters[0].members]  # (n_draws, n_ca, 3)
     mean = _mean_structure(prepared.ca, draws)
     n_gradients = sum(chain.n_gradients for chain in sampled.chains)
     found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
@@ -241,7 +240,7 @@ def map_of(prepared: PreparedFit, ca: Array) -> DensityMap:
 
 
 def _mean_structure(ca: Structure, draws: NDArray[np.float32]) -> Structure:
-    """Return the mean trace of the chains used; its B-factors are the posterior variance, mean over directions."""
+    """Return the mean trace of the draws used; its B-factors are the posterior variance, mean over directions."""
     b_factor = np.array([b_factor_of_variance(value) for value in (spread(draws)[0] ** 2).tolist()])
     return replace(ca.with_coords(draws.mean(axis=0, dtype=np.float64)), b_factor=b_factor, name="mean")
 

@@ -92,7 +92,7 @@ class FitResult:
     convergence
         R-hat and effective sample size over all chains.
     clusters
-        Chains by the conformation in which they ended; the first makes up the answer.
+        Draws by the conformation that they hold; the first makes up the answer.
     other_models
         A fitted model for each of the other clusters, as far as they are written.
     assessment
@@ -142,7 +142,7 @@ class FitResult:
 
     @property
     def chains_used(self) -> tuple[int, ...]:
-        """Numbers of the chains that make up the answer, counted from 0."""
+        """Numbers of the chains that have draws in the answer, counted from 0."""
         return self.clusters[0].chains
 
     @property
@@ -156,11 +156,17 @@ class FitResult:
         return make_carrier(self.start)
 
     def ensemble(self) -> Array:
-        """Return CA positions of at most ``ENSEMBLE_SIZE`` draws, evenly over the chains used, (n, n_ca, 3), Å."""
-        per_chain = max(1, min(self.trace.n_draws, ENSEMBLE_SIZE // len(self.chains_used)))
-        draws = np.linspace(self.trace.n_draws - 1, 0, per_chain).round().astype(int)[::-1]
-        chosen = self.trace.coords[list(self.chains_used)[:ENSEMBLE_SIZE]][:, draws]
-        return chosen.reshape(-1, self.trace.n_ca, 3).astype(np.float64)
+        """Return CA positions of at most ``ENSEMBLE_SIZE`` draws of the answer, (n, n_ca, 3), Å.
+
+        They are taken evenly over the chains used, and over the draws that each has in it.
+        """
+        per_chain = max(1, ENSEMBLE_SIZE // len(self.chains_used))
+        chosen = []
+        for chain in self.chains_used[:ENSEMBLE_SIZE]:
+            draws = self.trace.coords[chain][self.clusters[0].members[chain]]
+            last_first = np.linspace(len(draws) - 1, 0, min(len(draws), per_chain)).round().astype(int)
+            chosen.append(draws[last_first[::-1]])
+        return np.concatenate(chosen).astype(np.float64)
 
     def _repr_html_(self) -> str:
         summary = self.summary

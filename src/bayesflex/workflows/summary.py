@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.clusters import Cluster, rmsd_between
+from bayesflex.clusters import Cluster, crossings, rmsd_between
 from bayesflex.convergence import Convergence
 from bayesflex.residue_runs import stretches
 from bayesflex.sampling import Chain
@@ -28,9 +28,15 @@ def summary_of_chains(trace: Trace, judged: Convergence, clusters: Sequence[Clus
     return {
         "chains_used": list(clusters[0].chains),
         "clusters": [
-            {"chains": list(one.chains), "cc_centred": one.cc_centred, "log_density": one.log_density}
+            {
+                "chains": list(one.chains),
+                "share": one.share,
+                "cc_centred": one.cc_centred,
+                "log_density": one.log_density,
+            }
             for one in clusters
         ],
+        "crossings": crossings(clusters),
         "cluster_rmsd": rmsd_between(clusters).tolist(),
         "acceptance": float(acceptance.mean()),
         "acceptance_of_chains": acceptance.tolist(),
