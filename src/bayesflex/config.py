@@ -31,6 +31,7 @@ _RECORDS = ("input", "provenance")
 _LISTS = {
     "stages": "resolutions in Å with commas between them (20,12,8)",
     "temperatures": "how many temperatures (8), or which, with commas between them (1,1.5,2,3)",
+    "pose": "six numbers with commas between them: rotation vector in radians, translation in Å",
 }
 
 #: Word for modes whose number is chosen by prediction; stored as no numbers at all.
@@ -71,6 +72,20 @@ class FitConfig:
         ),
     )
     rigid: bool = field(default=False, metadata=about("Let the whole model turn and shift as well."))
+
+    # Where the model is
+    dock: bool = field(
+        default=False,
+        metadata=about("Find the model's place in the map before the fit, wherever it is and however it is turned."),
+    )
+    pose: tuple[float, ...] = field(
+        default=(),
+        metadata=about(
+            "Where docking found the model, for a repetition without a search: rotation vector (radians) and "
+            "translation (Å) of x → R x + t, six numbers; by default searched for.",
+            "map",
+        ),
+    )
 
     # How long
     chains: int = field(default=4, metadata=about("Independent chains, run at the same time.", minimum=1))
@@ -244,6 +259,7 @@ class FitConfig:
             )
         _check_stages(self.stages, self.resolution)
         _check_temperatures(self.temperatures)
+        _check_pose(self.pose, self.dock)
         _check_observations(self.observations)
         if self.origin is not None:
             _check_origin(self.origin)
@@ -436,6 +452,13 @@ def _check_temperatures(temperatures: tuple[float, ...]) -> None:
         temperatures[0] != 1.0 or any(later <= earlier for earlier, later in pairwise(temperatures))
     ):
         raise wrong("temperatures", "temperatures that rise from 1 on (1,1.5,2,3), or how many", temperatures)
+
+
+def _check_pose(pose: tuple[float, ...], dock: bool) -> None:
+    if pose and len(pose) != 6:
+        raise wrong("pose", _LISTS["pose"], pose)
+    if pose and not dock:
+        raise ConfigError("pose: it says where docking put the model, and has no meaning without --dock. Give both.")
 
 
 def _check_origin(origin: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from bayesflex.geometry import rotation_of_vector
 
 Array = NDArray[np.float64]
 
@@ -40,6 +44,17 @@ class Pose:
     def translation(self) -> Array:
         """The t of ``x → R x + t``, shape (3,), Å."""
         return np.asarray(self.centre - self.rotation @ self.pivot)
+
+    @property
+    def motion(self) -> tuple[float, ...]:
+        """The six numbers of ``x → R x + t``: rotation vector (radians), then t (Å)."""
+        omega = Rotation.from_matrix(self.rotation).as_rotvec()
+        return tuple(np.concatenate([omega, self.translation]).tolist())
+
+
+def moved(coords: Array, motion: Sequence[float]) -> Array:
+    """Return positions (n, 3), Å, after a motion in six numbers: see :attr:`Pose.motion`."""
+    return np.asarray(coords @ rotation_of_vector(motion[:3]).T + np.asarray(motion[3:]))
 
 
 def pose_rmsd(a: Pose, b: Pose, second_moments: Array) -> float:

@@ -131,7 +131,10 @@ class CorrelationSearch:
         pair[0, z, y, x], pair[1, z, y, x] = inside, 1.0
         template, indicator = np.conj(scipy.fft.rfftn(pair, axes=(1, 2, 3), workers=1))
         of_map, of_square = self._transforms
-        products = np.stack([template * of_map, indicator * of_map, indicator * of_square])
+        products = np.empty((3, *of_map.shape), dtype=np.complex64)
+        np.multiply(template, of_map, out=products[0])
+        np.multiply(indicator, of_map, out=products[1])
+        np.multiply(indicator, of_square, out=products[2])
         nz, ny, nx = self.map_shape
         cross, first, second = scipy.fft.irfftn(products, s=self.shape, axes=(1, 2, 3), workers=1, overwrite_x=True)[
             :, :nz, :ny, :nx

@@ -1,0 +1,83 @@
+"""What is said about a docking: its solutions as a table, and warnings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesflex.density_map import DensityMap
+from bayesflex.docking.pose import Pose
+from bayesflex.docking.solutions import CLEAR_GAP, Docking
+from bayesflex.geometry import rmsd
+from bayesflex.structure import Structure
+
+Array = NDArray[np.float64]
+
+#: Local correlation below which even the best pose hardly resembles the map: the best of wrong ones reach 0.2 to 0.75.
+_LEAST_SCORE = 0.4
+
+
+def docked_file(rank: int) -> str:
+    """Return the name of the model of a solution, counted from 1."""
+    return "docked.cif" if rank == 1 else f"docked-{rank}.cif"
+
+
+def share_inside(structure: Structure, density: DensityMap, pose: Pose) -> float:
+    """Return the share of the CA atoms that a pose puts into the map's box."""
+    return float(np.mean(density.contains(pose.apply(structure.ca_trace().coords))))
+
+
+def solution_table(docking: Docking, structure: Structure, density: DensityMap) -> str:
+    """Return what was searched, and the solutions in columns."""
+    ca = structure.ca_trace().coords
+    best = docking.best.apply(ca)
+    rows = [("solution", "cc_local", "below the best", "standard errors", "places", "CA inside", "RMSD from the best")]
+    for rank, solution in enumerate(docking.solutions, start=1):
+        below = (f"{solution.gap:.4f}", f"{solution.gap_z:.1f}") if rank > 1 else ("", "")
+        rows.append(
+            (
+                str(rank),
+                f"{solution.pose.score:.4f}",
+                *below,
+                str(1 + len(solution.places)),
+                f"{share_inside(structure, density, solution.pose):.0%}",
+                f"{rmsd(solution.pose.apply(ca), best):.1f} Å" if rank > 1 else "",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    searched = (
+        f"docked: {docking.n_rotations} orientations, none farther than {math.degrees(docking.angle):.0f}° from any, "
+        f"at every place; resolutions {', '.join(f'{level:.1f}' for level in docking.levels)} Å"
+    )
+    if len(docking.symmetry) > 1:
+        searched += (
+            f"\nthe model coincides with itself in {len(docking.symmetry)} orientations: these are one solution each"
+        )
+    moved_by = f"solution 1 moves the model by {rmsd(best, ca):.1f} Å RMSD"
+    return "\n".join([searched, *lines, moved_by])
+
+
+def docking_warnings(docking: Docking, map_name: str) -> tuple[str, ...]:
+    """Return sentences for the user."""
+    warnings = []
+    best = docking.solutions[0]
+    if docking.is_ambiguous:
+        second = docking.solutions[1]
+        apart = f"{best.gap_z:.1f} standard errors apart, {CLEAR_GAP:g} would be clear"
+        warnings.append(
+            f"{map_name}: the map does not decide between solution 1 (cc_local {best.pose.score:.4f}) and solution 2 "
+            f"({second.pose.score:.4f}), {apart}: look at both of {docked_file(1)} and {docked_file(2)}"
+        )
+    if best.places:
+        warnings.append(
+            f"{map_name}: the map holds the same density in {1 + len(best.places)} places; the model is in one of them"
+        )
+    if best.pose.score < _LEAST_SCORE:
+        warnings.append(
+            f"{map_name}: the best pose hardly resembles the map (cc_local {best.pose.score:.2f}): check the model, "
+            "the voxel size (--voxel) and the hand of the map"
+        )
+    return tuple(warnings)
