@@ -133,7 +133,7 @@ class Docking:
     @property
     def is_ambiguous(self) -> bool:
         """Whether the gap between the first and the second solution decides nothing."""
-        return len(self.solutions) > 1 and self.solutions[0].gap_z < CLEAR_GAP
+        return self.solutions[0].gap_z < CLEAR_GAP  # never where there is no second one
 
 
 def dock(
@@ -228,9 +228,9 @@ def _docked(
     given = Pose(np.eye(3), pivot, pivot)
     named = [
         [min(equivalents(pose, symmetry), key=lambda other: pose_rmsd(other, given, moments)) for pose in group]
-        for group in groups[:n_solutions]
+        for group in groups
     ]
-    solutions = _with_gaps(named, observations)
+    solutions = _with_gaps(named, observations)[:n_solutions]
     return Docking(solutions, symmetry, levels, angle, len(rotations), observations)
 
 

@@ -25,7 +25,7 @@ from bayesflex.reporters import LogReporter, NullReporter
 from bayesflex.sampling import thread_count
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
-from bayesflex.workflows.docking_report import docked_file, docking_warnings, share_inside, solution_table
+from bayesflex.workflows.docking_report import docking_warnings, share_inside, solution_table
 from bayesflex.workflows.preparation import with_usable_resolution
 from bayesflex.workflows.results import LOG_FILE, SUMMARY_FILE, write_text
 from bayesflex.workflows.run_folder import described_files
@@ -37,6 +37,11 @@ _COLUMNS = (
     *("rank", "place", "cc_local", "gap", "gap_z", "equivalents", "ca_inside"),
     *("qw", "qx", "qy", "qz", "rx", "ry", "rz", "tx", "ty", "tz"),
 )
+
+
+def docked_file(rank: int) -> str:
+    """Return the name of the model of a solution, counted from 1."""
+    return "docked.cif" if rank == 1 else f"docked-{rank}.cif"
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,11 +19,6 @@ Array = NDArray[np.float64]
 _LEAST_SCORE = 0.4
 
 
-def docked_file(rank: int) -> str:
-    """Return the name of the model of a solution, counted from 1."""
-    return "docked.cif" if rank == 1 else f"docked-{rank}.cif"
-
-
 def share_inside(structure: Structure, density: DensityMap, pose: Pose) -> float:
     """Return the share of the CA atoms that a pose puts into the map's box."""
     return float(np.mean(density.contains(pose.apply(structure.ca_trace().coords))))
@@ -65,11 +60,13 @@ def docking_warnings(docking: Docking, map_name: str) -> tuple[str, ...]:
     warnings = []
     best = docking.solutions[0]
     if docking.is_ambiguous:
-        second = docking.solutions[1]
-        apart = f"{best.gap_z:.1f} standard errors apart, {CLEAR_GAP:g} would be clear"
+        advice = "look at both of their models"
+        if len(docking.solutions) == 1:
+            advice = "ask for at least two solutions and look at both"
         warnings.append(
             f"{map_name}: the map does not decide between solution 1 (cc_local {best.pose.score:.4f}) and solution 2 "
-            f"({second.pose.score:.4f}), {apart}: look at both of {docked_file(1)} and {docked_file(2)}"
+            f"({best.pose.score - best.gap:.4f}), which are {best.gap_z:.1f} standard errors apart where "
+            f"{CLEAR_GAP:g} would be clear: {advice}"
         )
     if best.places:
         warnings.append(
