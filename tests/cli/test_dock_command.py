@@ -145,7 +145,7 @@ def test_a_fit_docks_first(run, inputs, tmp_path):
     saved = tmp_path / "out" / "config.toml"
     again = run(*given[:5], "--config", saved, "-o", tmp_path / "again")
     assert again.code == 0, again.err
-    assert "nothing was searched" in again.out
+    assert "nothing is searched" in again.out
     assert (tmp_path / "again" / "metrics.csv").read_bytes() == (tmp_path / "out" / "metrics.csv").read_bytes()
 
 

@@ -20,6 +20,7 @@ from bayesflex.sampling import run_chains, stage_likelihoods
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import Sampled, conclude
+from bayesflex.workflows.docking_start import docked
 from bayesflex.workflows.mode_choice import ModeChoice, choose_modes
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
 from bayesflex.workflows.results import (
@@ -54,7 +55,7 @@ def fit(
     Parameters
     ----------
     structure
-        The model, already docked into the map.
+        The model, in its place in the map; anywhere if ``config.dock``.
     density
         The map; ``config.voxel`` and ``config.origin`` are for files and are not applied to it.
     config
@@ -84,12 +85,14 @@ def fit(
     listeners = Reporters(reporters)
     with announced_compilation(listeners.message):
         inputs = Inputs(structure, density, reference, mask, fixed, half_maps)
+        inputs, config, warnings = docked(inputs, config, listeners.message)
         choice = None
         if config.modes:
             prepared = prepare(inputs, config, listeners.message)
         else:
             choice = choose_modes(inputs, config, listeners.message)
             prepared = prepare(inputs, choice.applied_to(config), _say_nothing)
+        prepared = replace(prepared, warnings=(*warnings, *prepared.warnings))
         sampled = _sample(prepared, listeners)
         concluded = conclude(prepared, sampled, {"model": structure.name, "map": density.name})
         result = _timed(_with_choice(concluded, choice), began)
@@ -198,7 +201,9 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
             None if halves is None else (read_placed(halves[0]), read_placed(halves[1])),
         )
         described = described_files(files.named())
-        prepared, choice = _prepare_in(folder, described, given, config, say)
+        given, docked_config, warnings = docked(given, config, say)
+        prepared, choice = _prepare_in(folder, described, given, docked_config, say)
+        prepared = replace(prepared, warnings=(*warnings, *prepared.warnings))
         numbers = () if prepared.problem.modes is None else prepared.config.modes
         metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, files.reference is not None))
         listeners = Reporters([shown, metrics, log])

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
-from bayesflex.docking.pose import moved
-from bayesflex.docking.solutions import dock
 from bayesflex.energy import build_prior
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
@@ -29,7 +27,6 @@ from bayesflex.placement import PlacementReport, check_placement
 from bayesflex.sampling import Problem, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
-from bayesflex.workflows.docking_report import docking_warnings, solution_table
 
 Array = NDArray[np.float64]
 
@@ -44,7 +41,7 @@ class Inputs:
     Parameters
     ----------
     structure, density
-        The model and the map. In a prepared fit the model is where docking put it, if that was asked for.
+        The model and the map.
     reference
         A known answer, of which RMSDs are reported.
     mask
@@ -119,15 +116,9 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     ConfigError
         If there are fewer modes than asked for, or the likelihood and the half maps do not go together.
     """
-    density = inputs.density
-    config, warnings = with_usable_resolution(config, density)
-    if inputs.mask is not None:
-        require_same_grid(inputs.mask, density, "mask")
-    if config.dock:
-        inputs, config, docking_warnings = _docked(inputs, config, say)
-        warnings = (*warnings, *docking_warnings)
-    ca = inputs.structure.ca_trace()
+    density, ca = inputs.density, inputs.structure.ca_trace()
     placement = check_placement(density, ca.coords)
+    config, warnings = with_usable_resolution(config, density)
     config, noise, noise_warnings = _noise(inputs, config, ca)
     warnings = (*placement.warnings, *warnings, *noise_warnings)
     match = None if inputs.reference is None else match_residues(ca, inputs.reference.ca_trace())
@@ -197,29 +188,11 @@ def with_usable_resolution(config: FitConfig, density: DensityMap) -> tuple[FitC
 
 def _mask_values(inputs: Inputs) -> NDArray[np.bool_] | None:
     """Return the voxels that the mask lets count, shape (nz, ny, nx)."""
-    return None if inputs.mask is None else np.asarray(inputs.mask.values > 0.0)
-
-
-def _docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> tuple[Inputs, FitConfig, tuple[str, ...]]:
-    """Return the inputs with the model where docking puts it, settings that say where, and warnings."""
-    warnings: tuple[str, ...] = ()
-    if config.pose:
-        say("docking: the pose is that of the configuration; nothing was searched")
-    else:
-        found = dock(
-            inputs.structure,
-            inputs.density,
-            config.resolution,
-            fixed=inputs.fixed,
-            mask=inputs.mask,
-            n_threads=thread_count(config),
-            on_progress=say,
-        )
-        say(solution_table(found, inputs.structure, inputs.density))
-        warnings = docking_warnings(found, inputs.density.name)
-        config = replace(config, pose=found.best.motion)
-    structure = inputs.structure.with_coords(moved(inputs.structure.coords, config.pose))
-    return replace(inputs, structure=structure), config, warnings
+    mask, density = inputs.mask, inputs.density
+    if mask is None:
+        return None
+    require_same_grid(mask, density, "mask")
+    return np.asarray(mask.values > 0.0)
 
 
 def _noise(inputs: Inputs, config: FitConfig, ca: Structure) -> tuple[FitConfig, HalfMapNoise | None, tuple[str, ...]]:

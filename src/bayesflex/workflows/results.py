@@ -70,7 +70,7 @@ class FitResult:
     Parameters
     ----------
     start
-        The model as it was given.
+        The model as it was given, or where docking put it.
     config
         Settings with every choice filled in.
     trace
