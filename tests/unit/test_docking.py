@@ -18,6 +18,7 @@ from bayesflex.docking.solutions import dock
 from bayesflex.docking.symmetry import equivalents, model_symmetry, symmetric_rmsd
 from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
+from bayesflex.map_preparation import trilinear
 from bayesflex.rendering import render
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
@@ -104,6 +105,7 @@ def test_a_symmetric_dimer_is_one_solution(dimer, rng):
     assert "2 orientations" in solution_table(found, start, density)
 
 
+@pytest.mark.slow
 def test_of_equivalent_poses_the_nearest_to_the_given_one_is_taken(dimer):
     density = simulate(dimer, resolution=RESOLUTION, voxel=3.0)
     found = dock(dimer, density, RESOLUTION)
@@ -125,6 +127,7 @@ def test_a_part_of_a_symmetric_whole_has_several_places(structure, dimer, rng):
     assert any("the same density in 2 places" in text for text in docking_warnings(found, "map"))
 
 
+@pytest.mark.slow
 def test_a_model_that_fits_twice_is_ambiguous(structure, rng):
     """Two copies with no symmetry between them and unlike surroundings: the map holds two answers."""
     rotation = Rotation.random(random_state=rng).as_matrix()
@@ -147,6 +150,7 @@ def test_a_model_that_fits_twice_is_ambiguous(structure, rng):
         assert min(rmsd(each.apply(ca), answer) for each in poses) < 2.0
 
 
+@pytest.mark.slow
 def test_a_mask_and_a_fixed_model_say_where_not_to_look(structure, rng):
     other = structure.with_coords(structure.coords + [80.0, 0.0, 0.0])
     density = simulate(together(structure, other), resolution=RESOLUTION, voxel=3.0)
@@ -179,8 +183,6 @@ def test_a_level_is_the_map_at_its_places(density):
     position = density.origin + density.voxel_size * 10
     index = np.rint((position - level.origin) / level.voxel_size).astype(int)
     nearest = level.origin + level.voxel_size * index
-    from bayesflex.map_preparation import trilinear
-
     assert level.values[tuple(index[::-1])] == pytest.approx(trilinear(density, nearest[None])[0], rel=0.2)
     trimmed = level.trimmed()
     assert trimmed.values.size < level.values.size
