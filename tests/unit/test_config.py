@@ -83,7 +83,7 @@ def test_a_pose_comes_back_to_the_last_bit(pose, tmp_path_factory):
 
 
 def test_a_pose_needs_docking():
-    with pytest.raises(ConfigError, match="pose: .*without --dock"):
+    with pytest.raises(ConfigError, match=r"pose: .*without --dock"):
         FitConfig(resolution=5.0, pose=(0.0,) * 6)
 
 
