@@ -14,7 +14,7 @@ from bayesflex.docking.pose import moved
 from bayesflex.geometry import rmsd
 from bayesflex.io.maps import read_map, write_map
 from bayesflex.io.structures import read_structure, write_structure
-from bayesflex.workflows.fit import run_fit
+from bayesflex.workflows.fit import resume_fit, run_fit
 from unit.small_fit import Interrupter, Interruption
 
 SHORT = ("--chains", "2", "--iterations", "3", "--no-anneal", "--warmup-iterations", "10", "--modes", "3")
@@ -151,7 +151,7 @@ def test_a_docked_fit_is_resumed(inputs, tmp_path):
     run_fit(*paths, tmp_path / "whole", config)
     with pytest.raises(Interruption):
         run_fit(*paths, tmp_path / "parts", config, reporter=Interrupter(9))
-    run_fit(*paths, tmp_path / "parts", config, resume=True)
+    resume_fit(tmp_path / "parts", {})
     whole, parts = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
     poses = [load_config(tmp_path / name / "config.toml", {}).pose for name in ("whole", "parts")]

@@ -202,7 +202,7 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
         )
         described = described_files(files.named())
         given, docked_config, warnings = docked(given, config, say)
-        prepared, choice = _prepare_in(folder, described, given, docked_config, say)
+        prepared, choice = _prepare_in(folder, described, given, docked_config, config, say)
         prepared = replace(prepared, warnings=(*warnings, *prepared.warnings))
         numbers = () if prepared.problem.modes is None else prepared.config.modes
         metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, files.reference is not None))
@@ -220,16 +220,24 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
 
 
 def _prepare_in(
-    folder: RunFolder, files: Mapping[str, str], given: Inputs, config: FitConfig, say: Callable[[str], None]
+    folder: RunFolder,
+    files: Mapping[str, str],
+    given: Inputs,
+    config: FitConfig,
+    asked: FitConfig,
+    say: Callable[[str], None],
 ) -> tuple[PreparedFit, ModeChoice | None]:
-    """Return a fit that can begin or go on in a folder, and how its modes were chosen, where they are to be."""
+    """Return a fit that can begin or go on in a folder, and how its modes were chosen, where they are to be.
+
+    The model is docked; ``asked`` are the settings before that.
+    """
 
     def begin(open_config: FitConfig) -> None:
         if folder.resume:
             folder.require_same(open_config, files)
         folder.begin(open_config, files, asked)
 
-    asked, choice = config, None
+    choice = None
     settled = folder.settled(config) if folder.resume and not config.modes else None
     if settled is not None:
         config, choice = settled
