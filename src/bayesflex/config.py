@@ -193,7 +193,13 @@ class FitConfig:
 
     # Sampler
     steps: int = field(
-        default=20, metadata=about("Steps of a trajectory, a gradient each, on average.", "sampler", minimum=1)
+        default=20,
+        metadata=about(
+            "Steps of a trajectory, a gradient each, on average; where the step adapts to less than expected there are "
+            "more of them, so that trajectories keep their length.",
+            "sampler",
+            minimum=1,
+        ),
     )
     target_acceptance: float = field(
         default=0.8,

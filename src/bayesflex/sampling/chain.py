@@ -346,7 +346,7 @@ class Chain:
         if kernel is not None and state is not None:
             deformation = _deformation_of(kernel.levels[0])
             levels = [
-                FrozenLevel(temperature_of(level), mass_arrays(level.mass), level.step_size, replica)
+                FrozenLevel(temperature_of(level), mass_arrays(level.mass), level.step_size, level.n_steps, replica)
                 for level, replica in zip(kernel.levels, split(state), strict=True)
             ]
             frozen = FrozenKernel(deformation.start, deformation.modes, tuple(levels))
@@ -370,7 +370,7 @@ class Chain:
         targets: list[Target] = [self._posterior_over(deformation, -1)]
         targets += [self._tempered(deformation, level.temperature) for level in frozen.levels[1:]]
         levels = [
-            kernel_of(config, target, mass_of_arrays(deformation, level.masses), level.step_size)
+            kernel_of(target, mass_of_arrays(deformation, level.masses), level.step_size, level.n_steps)
             for target, level in zip(targets, frozen.levels, strict=True)
         ]
         return ReplicaExchange(tuple(levels)), join([level.state for level in frozen.levels])

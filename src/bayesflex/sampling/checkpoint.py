@@ -35,11 +35,12 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class FrozenLevel:
-    """One level of the kernel that samples: temperature of the likelihood, masses and step size; and where it is."""
+    """One level of the kernel that samples: temperature of the likelihood, masses, steps; and where it is."""
 
     temperature: float
     masses: list[Array]
     step_size: float
+    n_steps: int
     state: KernelState
 
 
@@ -128,7 +129,7 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "rng": rng_state,
         "levels": []
         if kernel is None
-        else [(level.temperature, level.step_size, len(level.masses)) for level in kernel.levels],
+        else [(level.temperature, level.step_size, level.n_steps, len(level.masses)) for level in kernel.levels],
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays, **within_arrays)
@@ -167,9 +168,10 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                         temperature,
                         [saved[_level_name(number, f"mass_{k}")] for k in range(n_masses)],
                         step_size,
+                        n_steps,
                         _state_of(saved, _level_name(number, "")),
                     )
-                    for number, (temperature, step_size, n_masses) in enumerate(facts["levels"])
+                    for number, (temperature, step_size, n_steps, n_masses) in enumerate(facts["levels"])
                 ]
                 kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], tuple(levels))
     except Exception as error:  # a damaged archive fails in more ways than can be listed

@@ -55,7 +55,7 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
     modes = _modes(problem, draws.mean(axis=0, dtype=np.float64))
     kept = []
     mass: Mass | None = None
-    step = 0.0
+    step, n_steps = 0.0, config.steps
     for coords in thinned(draws, _N_CHAINS).astype(np.float64):
         posterior = _prior(problem, coords, modes)
         theta = np.zeros(posterior.deformation.n_dim)
@@ -63,8 +63,8 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
         if mass is None:
             mass = matched_mass(posterior, theta, rng)
             warm, state = warm_kernel(rng, config, posterior, state, mass, _N_SETTLING, n_heating=0)
-            step = warm.step_size
-        kernel = kernel_of(config, posterior, mass, step)
+            step, n_steps = warm.step_size, warm.n_steps
+        kernel = kernel_of(posterior, mass, step, n_steps)
         for iteration in range(_N_SETTLING + n_kept):
             state, _ = kernel.step(rng, state)
             state = state._replace(position=posterior.deformation.reset_gauge(state.position))
