@@ -40,6 +40,10 @@ AUTO_MODES = "auto"
 #: More modes than anyone wants, so that a slip of the finger does not fill the memory.
 _MOST_MODES = 10_000
 
+#: Bytes of the largest configuration file that is read, and dots in one of its lines: the parser takes time in
+#: proportion to the bytes, and to the square of the parts of a dotted key.
+_LARGEST_FILE, _MOST_DOTS = 2**20, 1000
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -372,12 +376,19 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise ValueError(f"more than {_LARGEST_FILE} bytes")
+        if any(line.count(b".") > _MOST_DOTS for line in content.splitlines()):
+            raise ValueError(f"a line with more than {_MOST_DOTS} dots")
+        return tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{path}: the configuration file cannot be read ({error.strerror}). Check the path given with --config."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Beside its own errors: text that is not UTF-8, whole numbers of thousands of digits, tables in tables without end.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path}: expected a TOML file, got something else ({error}). Write one setting a line: resolution = 5.0"
         ) from None

@@ -9,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from bayesflex.config import load_config
 from bayesflex.io.folder_lock import FolderLock
 
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--chains", 2, "--iterations", 4, "--stages", 12, "--stage-iterations", 3, "--warmup-iterations", 6)
 FIT = ("--resolution", 6.5, *SHORT, "--modes", 2, "--steps", 4)
 
@@ -223,6 +225,8 @@ def test_a_signal_to_end_leaves_a_fit_that_goes_on(inputs, whole, tmp_path, name
 def test_killed_at_random_moments(tmp_path):
     code = "import sys; from pathlib import Path; from benchmarks.kill import run_trials\n"
     code += f"sys.exit(any(made.problems for made in run_trials(Path({str(tmp_path)!r}), 4, seed=2)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("same numbers") == 4

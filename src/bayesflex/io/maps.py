@@ -10,6 +10,7 @@ whose axes are permuted, would each need a second path.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from bayesflex.io.mrc_header import (
     place,
     placed_header,
 )
+from bayesflex.io.packed import GZIP_MAGIC, most_unpacked, too_much
 
 #: Types of the values by mode. Mode 0 may also be unsigned: see ``MapHeader.has_unsigned_bytes``.
 _TYPE_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -39,8 +41,6 @@ _OTHER_MODES = {3: "a Fourier transform of integers", 4: "a Fourier transform", 
 
 #: Bytes after the last value that are let pass: padding to a disk block. More contradicts the header.
 _PADDING = 4096
-
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_map(path: str | Path, *, voxel: float | None = None, origin: str | None = None) -> DensityMap:
@@ -68,11 +68,10 @@ def read_map(path: str | Path, *, voxel: float | None = None, origin: str | None
         size that is not positive and finite, or ``voxel`` or ``origin`` make no sense.
     """
     path = Path(path)
-    content = _read_bytes(path)
-    header, notes = _read_header(path, content)
+    header, notes, content, size = _read_content(path)
     voxel_size = _voxel_size(path, header, voxel)
     position, other_origins, placement_notes = _place(path, header, voxel_size, origin)
-    values, value_notes, extended = _read_values(path, header, content)
+    values, value_notes, extended = _read_values(path, header, content, size)
     _check_values(path, values)
     return DensityMap(
         values=values,
@@ -148,32 +147,85 @@ def describe_map(density: DensityMap) -> list[tuple[str, str]]:
     return rows + [("note", note) for note in density.notes]
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_content(path: Path) -> tuple[MapHeader, tuple[str, ...], bytes, int]:
+    """Return the header, notes on it, what follows it, and the size of the (unpacked) file in bytes.
+
+    No more is read, and no more memory taken, than the header asks for, and nothing where the file cannot hold that.
+    """
     if path.is_dir():
         raise InputError(f"{path}: expected a map (MRC or CCP4 file), got a folder. Give the file in it.")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as raw:
+            size = os.fstat(raw.fileno()).st_size
+            is_packed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            raw.seek(0)
+            if is_packed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    return _read_packed(path, unpacked, size)
+            header, notes = _read_header(path, raw.read(HEADER_SIZE), size)
+            _require_size(path, header, size)
+            return header, notes, raw.read(max(size - HEADER_SIZE, 0)), size
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Expected a map (MRC or CCP4); check the name.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}). Check its permissions.") from error
-    if not content.startswith(_GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path}: expected a gzipped map, but it cannot be unpacked ({error}). It may be cut short: fetch it again."
         ) from error
+    except (OSError, ValueError) as error:  # a name may hold what no file system takes
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}). Check its permissions.") from error
 
 
-def _read_header(path: Path, content: bytes) -> tuple[MapHeader, tuple[str, ...]]:
-    """Return the header and notes on it, of a file whose header can be that of a map."""
+def _read_packed(path: Path, file: gzip.GzipFile, packed_size: int) -> tuple[MapHeader, tuple[str, ...], bytes, int]:
+    """Return what :func:`_read_content` does, of a gzipped map."""
+    head = file.read(HEADER_SIZE)
+    header, notes = _read_header(path, head, len(head))
+    longest = _longest(header)
+    if longest > most_unpacked(packed_size):
+        raise too_much(path, packed_size)
+    # One byte more than there may be tells that there are more.
+    content = file.read(longest - HEADER_SIZE + 1)
+    size = HEADER_SIZE + len(content)
+    _require_size(path, header, size)
+    return header, notes, content, size
+
+
+def _longest(header: MapHeader) -> int:
+    """Return the size of the longest file that a header allows, bytes."""
+    return HEADER_SIZE + max(header.n_extended, 0) + _n_bytes(header) + _PADDING
+
+
+def _n_bytes(header: MapHeader) -> int:
+    columns, rows, sections = header.size
+    return columns * rows * sections * _value_type(header).itemsize
+
+
+def _has_extended(header: MapHeader, size: int) -> bool:
+    """Tell whether a file of a size holds the extended header that is announced: those of EMD-1042's time may not."""
+    return HEADER_SIZE + _n_bytes(header) != size
+
+
+def _require_size(path: Path, header: MapHeader, size: int) -> None:
+    """Check that a file has the size, in bytes, that its header announces."""
+    n_bytes = _n_bytes(header)
+    n_extended = header.n_extended if _has_extended(header, size) else 0
+    excess = size - HEADER_SIZE - n_extended - n_bytes
+    if n_extended < 0 or excess < 0 or excess > _PADDING:
+        columns, rows, sections = header.size
+        raise InputError(
+            f"{path}: expected {HEADER_SIZE + n_extended + n_bytes} bytes for {columns} × {rows} × {sections} values "
+            f"of mode {header.mode} with {n_extended} bytes of extended header, got {size}. "
+            "The file is cut short or is not a map: fetch or compute it again."
+        )
+
+
+def _read_header(path: Path, content: bytes, size: int) -> tuple[MapHeader, tuple[str, ...]]:
+    """Return the header and notes on it, of a file of a size whose first bytes can be the header of a map."""
     if not content:
         raise InputError(f"{path}: expected a map (MRC or CCP4), got an empty file. Fetch or compute it again.")
     if len(content) < HEADER_SIZE:
         raise InputError(
-            f"{path}: not a map: expected a header of {HEADER_SIZE} bytes, got a file of {len(content)}. "
+            f"{path}: not a map: expected a header of {HEADER_SIZE} bytes, got a file of {size}. "
             "Give an MRC or CCP4 file."
         )
     header, notes = parse_header(content[:HEADER_SIZE], chimerax_file_type(path.name))
@@ -246,32 +298,30 @@ def _value_type(header: MapHeader) -> np.dtype[Any]:
     return np.dtype(code).newbyteorder(header.byte_order)
 
 
-def _read_values(path: Path, header: MapHeader, content: bytes) -> tuple[NDArray[np.float32], tuple[str, ...], bytes]:
-    """Return values (nz, ny, nx), notes, and the extended header."""
+def _read_values(
+    path: Path, header: MapHeader, content: bytes, size: int
+) -> tuple[NDArray[np.float32], tuple[str, ...], bytes]:
+    """Return values (nz, ny, nx), notes, and the extended header, of what follows the header in a file of a size."""
     value_type = _value_type(header)
     columns, rows, sections = header.size
-    n_bytes = columns * rows * sections * value_type.itemsize
+    n_bytes = _n_bytes(header)
     n_extended = header.n_extended
     notes: tuple[str, ...] = ()
-    if n_extended and HEADER_SIZE + n_bytes == len(content):
-        # As in EMD-1042 and others of its time.
+    if n_extended and not _has_extended(header, size):
         notes += (f"the extended header of {n_extended} bytes that the header announces is missing",)
         n_extended = 0
-    excess = len(content) - HEADER_SIZE - n_extended - n_bytes
-    if n_extended < 0 or excess < 0 or excess > _PADDING:
-        raise InputError(
-            f"{path}: expected {HEADER_SIZE + n_extended + n_bytes} bytes for {columns} × {rows} × {sections} values "
-            f"of mode {header.mode} with {n_extended} bytes of extended header, got {len(content)}. "
-            "The file is cut short or is not a map: fetch or compute it again."
-        )
+    excess = size - HEADER_SIZE - n_extended - n_bytes
+    if len(content) < n_extended + n_bytes:
+        raise InputError(f"{path}: became shorter while it was read. Is another program writing it?")
     if excess:
         notes += (f"{excess} bytes after the last value are ignored",)
     if header.mode == 0:
         notes += (f"mode 0 read as {'unsigned' if header.has_unsigned_bytes else 'signed'} bytes",)
-    start = HEADER_SIZE + n_extended
-    stored = np.frombuffer(content, value_type, n_bytes // value_type.itemsize, start).reshape(sections, rows, columns)
+    stored = np.frombuffer(content, value_type, n_bytes // value_type.itemsize, n_extended).reshape(
+        sections, rows, columns
+    )
     values = np.ascontiguousarray(stored.transpose(np.argsort(_storage_axes(header))), dtype=np.float32)
-    return values, notes, content[HEADER_SIZE:start]
+    return values, notes, content[:n_extended]
 
 
 def _storage_axes(header: MapHeader) -> tuple[int, int, int]:

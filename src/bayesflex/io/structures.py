@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
+from bayesflex.io.packed import GZIP_MAGIC, unpacked
 from bayesflex.io.pdb_lines import repair_pdb
 from bayesflex.structure import Structure
 
@@ -54,7 +55,14 @@ def read_structure(path: str | Path) -> Structure:
             f"{path}: cannot be read as an atomic model ({reason}). "
             f"The file's format must be that of its suffix: {', '.join(READERS)}."
         ) from error
-    return _structure_of(template, path, (*notes, *reader_notes))
+    try:
+        return _structure_of(template, path, (*notes, *reader_notes))
+    except UnicodeDecodeError as error:
+        # gemmi keeps bytes, and fields of fixed width cut letters of several bytes apart.
+        raise InputError(
+            f"{path}: a name in the model is not text ({error.reason}). Names of atoms, residues and chains may hold "
+            "ASCII characters alone: mend them, or write the model again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -175,8 +183,8 @@ def _read_text(path: Path) -> tuple[str, tuple[str, ...]]:
         raise InputError(f"{path}: is a folder; give the file of an atomic model in it.")
     try:
         data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        if data.startswith(GZIP_MAGIC):
+            data = unpacked(path, data)
         elif path.name.lower().endswith(".gz") and data:
             raise InputError(f"{path}: is not gzipped, though its suffix says so; rename it without .gz.")
     except FileNotFoundError as error:
@@ -225,6 +233,13 @@ def _structure_of(template: gemmi.Structure, path: Path, notes: tuple[str, ...])
             f"{path}: holds no atoms; expected ATOM or HETATM records (PDB) or an _atom_site loop (mmCIF). "
             "Give the file of an atomic model."
         )
+    for chain in template[0]:
+        for residue in chain:
+            if residue.seqid.num is None:
+                raise InputError(
+                    f"{path}: residue {residue.name} of chain {chain.name} has no number; expected one for each. "
+                    "Number the residues, or write the model again."
+                )
     if len(template) > 1:
         notes = (*notes, f"The file has {len(template)} models; the first was read.")
         del template[1:]
