@@ -56,9 +56,9 @@ def test_global_takes_the_modes_that_the_map_shows_and_few_more(n_modes, seed, c
     assert choice.chosen == chosen
     by_number = {one.n_modes: one for one in choice.scores}
     assert {0, 4, 10, 20} <= by_number.keys()
-    # No motion at all is ruled out, and modes that hold noise alone gain nothing.
+    # No motion at all is ruled out, and modes that hold noise alone gain next to nothing: 2 nats are chance.
     assert by_number[0].below_best > 3.0 * by_number[0].standard_error
-    assert by_number[20].below_best > -by_number[20].standard_error
+    assert by_number[20].score < by_number[chosen].score + 2.0
     assert by_number[0].seconds == pytest.approx(0.0, abs=0.5), "nothing can move"
 
 
@@ -72,9 +72,11 @@ def test_half_maps_are_predicted_from_each_other():
 
 def test_combined_without_need_of_modes_becomes_local_and_says_what_was_compared():
     said = []
-    choice = choose_modes(displaced(3, 1), replace(AUTO, deformation="combined"), said.append)
+    # With a warm-up long enough that chains without modes settle too, all sample one posterior.
+    config = replace(AUTO, deformation="combined", warmup_iterations=60, steps=20)
+    choice = choose_modes(displaced(3, 1), config, said.append)
     assert choice.chosen == 0
-    settled = choice.applied_to(replace(AUTO, deformation="combined"))
+    settled = choice.applied_to(config)
     assert settled.deformation == "local"
     assert settled.modes
     assert "change how fast the chains move and not what they sample" in said[-1]
