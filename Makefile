@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench lint format docs clean
+.PHONY: help setup demo test test-slow bench accuracy lint format docs clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +35,9 @@ test-slow: $(STAMP) ## run the slow tests
 
 bench: $(STAMP) ## measure the kernels against what the machine can do; writes docs/performance.md
 	$(BIN)/python -m benchmarks --compilation -o docs
+
+accuracy: $(STAMP) ## fit cases with known answers (needs BAYESFLEX_DATA; hours); keeps benchmarks/results/accuracy.csv
+	$(BIN)/python -m benchmarks.accuracy --missing --page docs/accuracy.md
 
 lint: $(STAMP) ## check style, types and formatting
 	$(BIN)/ruff check .

@@ -232,6 +232,12 @@ class FitConfig:
     warmup_iterations: int = field(
         default=60, metadata=about("Iterations of warm-up at the resolution asked for.", "warm-up", minimum=1)
     )
+    domains: bool = field(
+        default=True,
+        metadata=about(
+            "Search the map for the pose of domains that steering leaves outside of their density.", "warm-up"
+        ),
+    )
     recompute_modes: bool = field(
         default=True, metadata=about("Recompute the normal modes after each stage of the warm-up.", "warm-up")
     )

@@ -32,6 +32,7 @@ LAYERS = (
     ("likelihood",),
     ("map_target",),
     ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions", "held_out"),
+    ("domains", "domain_search"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),

@@ -286,6 +286,7 @@ def test_workflow_writes_table_modes_and_figure(tmp_path: Path, rng: Generator):
     structure = trace(globule(rng, 70), chain="AB")
     result = compute_modes(structure, 6, 15.0, tmp_path / "new" / "folder")
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "domains.csv",
         "modes.csv",
         "modes.nmd",
         "modes.png",
@@ -294,6 +295,10 @@ def test_workflow_writes_table_modes_and_figure(tmp_path: Path, rng: Generator):
     assert table.dtype.names == ("mode", "eigenvalue", "collectivity")
     assert table["mode"].tolist() == [7, 8, 9, 10, 11, 12]
     assert table["eigenvalue"] == pytest.approx(result.modes.eigenvalues, rel=1e-8)
+    domains = np.genfromtxt(result.domain_table, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    assert domains.dtype.names == ("chain", "residue", "domain", "linker")
+    assert domains["residue"].tolist() == structure.residue_number.tolist()
+    assert domains["domain"].tolist() == (result.domains.labels + 1).tolist()
     assert result.figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     rows = {line.split()[0]: line.split()[1:] for line in result.nmd.read_text().splitlines() if line[:4] != "mode"}
     assert rows["chainids"] == ["AB"] * 70

@@ -70,14 +70,17 @@ def modes(
     cutoff: Annotated[float, typer.Option("--cutoff", help="Cut-off of the elastic network, Å.")] = 10.0,
     debug: Debug = False,
 ) -> None:
-    """Compute the normal modes of a model."""
+    """Compute the normal modes and the dynamical domains of a model."""
     from bayesflex.io.structures import read_structure
     from bayesflex.workflows.modes import compute_modes
 
-    computed = compute_modes(read_structure(model), number, cutoff, out).modes
+    result = compute_modes(read_structure(model), number, cutoff, out)
+    computed = result.modes
     typer.echo(f"{'mode':>5}  {'eigenvalue':>12}  {'collectivity':>12}")
     for mode, value, share in zip(computed.numbers, computed.eigenvalues, computed.collectivity, strict=True):
         typer.echo(f"{mode:>5}  {value:>12.5g}  {share:>12.3f}")
+    sizes = ", ".join(str(size) for size in result.domains.sizes.tolist())
+    typer.echo(f"dynamical domains: {result.domains.n_domains}, of {sizes} residues")
     echo_notes(computed.notes)
     typer.echo(f"Wrote {out}")
 

@@ -73,6 +73,8 @@ class Chain:
         File to go on from and to keep, or None.
     team
         Threads that share the work of each evaluation, or None.
+    start
+        Where the warm-up begins, shape (n_ca, 3), Å, if not at the start of the problem.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Chain:
         stop: threading.Event,
         checkpoint: Path | None,
         team: Team | None = None,
+        start: Array | None = None,
     ) -> None:
         self._team = team
+        self._start = problem.start if start is None else start
         self._problem, self._stages, self._index, self._rng = problem, stages, index, rng
         self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
@@ -144,6 +148,7 @@ class Chain:
             if self._progress.iteration == 0:
                 posterior = self._posterior(0)
                 self._report("start", posterior(np.zeros(posterior.deformation.n_dim)), None)
+                self._progress.coords = self._start
                 self._heed_stop()
             kernel, state = self._warm_up()
         self._sample(kernel, state)

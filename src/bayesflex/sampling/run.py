@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
+from bayesflex.deformation import APPROACHES
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.sampling.chain import Chain
+from bayesflex.sampling.domain_starts import find_starts
 from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.team import Team
+
+Array = NDArray[np.float64]
 
 
 def thread_count(config: FitConfig) -> int:
@@ -105,6 +110,13 @@ def run_chains(
     config = problem.config
     stop = threading.Event()
     n_threads = thread_count(config)
+    checkpoints = [
+        None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz"
+        for index in range(config.chains)
+    ]
+    starts: tuple[Array, ...] = (problem.start,)
+    if any(path is None or not path.exists() for path in checkpoints):
+        starts = _starts(problem, stages, likelihoods, reporter)
     at_once = min(n_threads, config.chains)
     with contextlib.ExitStack() as stack:
         chains = []
@@ -120,10 +132,29 @@ def run_chains(
                     np.random.default_rng(stream),
                     reporter,
                     stop,
-                    None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz",
+                    checkpoints[index],
                     stack.enter_context(Team(n_helpers)) if n_helpers else None,
+                    starts[index % len(starts)],
                 )
             )
         reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
         run_all([chain.run for chain in chains], n_threads, stop)
     return chains
+
+
+def _starts(
+    problem: Problem,
+    stages: Sequence[Stage],
+    likelihoods: Sequence[Likelihood],
+    reporter: Reporter,
+) -> tuple[Array, ...]:
+    """Return where chains start; chain k takes number k modulo their count."""
+    config = problem.config
+    # Poses of domains are proposals of the steering: without it, or with domains that cannot turn, there are none.
+    if not (config.domains and len(stages) > 1 and all(APPROACHES[config.deformation][:2])):
+        return (problem.start,)
+    with threadpool_limits(1):
+        found = find_starts(problem, likelihoods[-2].clone(), thread_count(config))
+    for text in found.messages:
+        reporter.message(text)
+    return found.structures

@@ -1,0 +1,492 @@
+"""Where in a map a domain lies: its orientation searched against what the rest of the model leaves of the density.
+
+A gradient moves a domain downhill, and the way to a pose that is turned by 90° leads over hills. Here the way does not
+matter: the density of the rest is subtracted, the domain is tried in orientations that miss none, at every place that
+its linkers let it reach, and the best are refined. What comes out are proposals for where a chain may start; nothing
+of it remains in what is sampled. Not to be confused with docking, which looks for a whole model anywhere in a map.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from numba import njit
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayesflex.beads import BeadModel
+from bayesflex.docking.search import run_in_threads
+from bayesflex.domains import boundaries
+from bayesflex.geometry import rotation_of_vector
+from bayesflex.map_target import MapTarget
+from bayesflex.rendering import render
+from bayesflex.rotations import angles_between, covering_rotations
+from bayesflex.units import sigma_of_resolution
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Voxels per resolution of the grid that holds the map, and of that which is searched: what a bead sees is smooth.
+_VOXELS, _SEARCH_VOXELS = 2.5, 2.25
+
+#: A linker of n residues spans so much, Å: 3.8 between consecutive CA, less what it winds.
+_PER_RESIDUE = 3.4
+
+#: Residues on each side of a boundary that may unfold into a linker.
+LINKER_RESIDUES = 3
+
+#: Orientations are searched so closely that none is farther from the nearest one than this, radians: 17°, 6 Å at the
+#: surface of a domain with a radius of 20 Å, which is less than the resolution that is searched.
+_COVERING = 0.3
+
+#: Orientations whose translations are found together, and how many of the best are refined.
+_BATCH, _REFINED = 64, 40
+
+#: Poses nearer to each other than this share of the resolution (RMSD) are one.
+_SAME_POSE = 0.7
+
+#: Pull of a linker that is stretched too far, in units of the score's standard deviation per Å².
+_TETHER = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """A map on a grid of its own, blurred to a resolution, with what a bead looks like there.
+
+    Parameters
+    ----------
+    values
+        Shape (nz, ny, nx).
+    voxel_size, origin
+        Order (x, y, z), Å.
+    sigma
+        Standard deviation of a bead, Å.
+    region
+        True for voxels that count.
+    """
+
+    values: Array
+    voxel_size: Array
+    origin: Array
+    sigma: float
+    region: Mask
+
+    def render(self, positions: Array, weights: Array) -> Array:
+        """Return the density of beads at positions (n, 3), Å, on this grid."""
+        return render(positions, weights, self.sigma, self.values.shape, self.voxel_size, self.origin)
+
+
+def blurred_density(target: MapTarget, resolution: float, full: float) -> Density:
+    """Return a map blurred from a resolution of ``full`` to one of ``resolution`` (Å), on a grid coarse enough for it.
+
+    Background, rendered and not moved, is taken off at the scale at which it fits the map best.
+    """
+    blur = math.sqrt(max(sigma_of_resolution(resolution) ** 2 - sigma_of_resolution(full) ** 2, 0.0))
+    steps = target.voxel_size[::-1]
+    values = target.values
+    if target.background is not None:
+        values = values - _scale(values, target.background, target.region)[0] * target.background
+    smooth = scipy.ndimage.gaussian_filter(values, blur / steps, mode="nearest")
+    stride = np.maximum(np.floor(resolution / _VOXELS / steps), 1).astype(int)
+    part = tuple(slice(None, None, int(k)) for k in stride)
+    return Density(
+        np.ascontiguousarray(smooth[part]),
+        target.voxel_size * stride[::-1],
+        target.origin,
+        math.hypot(target.sigma, blur),
+        np.ascontiguousarray(target.region[part]),
+    )
+
+
+def _scale(values: Array, model: Array, region: Mask) -> tuple[float, float]:
+    """Return scale and offset with which a model's density is nearest to a map's over a region."""
+    of_map, of_model = values[region], model[region]
+    centred = of_model - of_model.mean()
+    power = float(centred @ centred)
+    scale = float(centred @ of_map) / power if power > 0.0 else 0.0
+    return scale, float(of_map.mean() - scale * of_model.mean())
+
+
+def occupancies(density: Density, beads: BeadModel, coords: Array, labels: NDArray[np.integer]) -> Array:
+    """Return how much of its own density each domain finds in a map where it is, shape (n_domains,).
+
+    These are the coefficients of the domains' densities that fit the map best together, an offset beside them: on the
+    scale of the map, alike where all lie in their density, and near zero or below where one does not.
+
+    Parameters
+    ----------
+    density
+        The map.
+    beads, coords
+        What scatters, and the CA positions, shape (n_ca, 3), Å.
+    labels
+        Domain of each residue, from 0 on, shape (n_ca,).
+    """
+    positions, of_bead = beads.place(coords), labels[beads.residue]
+    n = int(labels.max()) + 1
+    columns = [density.render(positions[of_bead == k], beads.weights[of_bead == k])[density.region] for k in range(n)]
+    columns.append(np.ones(int(np.count_nonzero(density.region))))
+    found = np.linalg.lstsq(np.stack(columns, axis=1), density.values[density.region], rcond=None)[0]
+    return np.asarray(found[:n])
+
+
+@dataclass(frozen=True, eq=False)
+class Tethers:
+    """What holds a body: residues of it that must stay near residues outside it.
+
+    Parameters
+    ----------
+    inner, outer
+        Indices of the residues, shape (n,).
+    length
+        Longest distance between the two, Å, shape (n,).
+    """
+
+    inner: NDArray[np.int64]
+    outer: NDArray[np.int64]
+    length: Array
+
+
+def tethers(body: Mask, bonded: Mask, coords: Array) -> Tethers:
+    """Return what a body's chains let it reach.
+
+    At each boundary along a chain ``LINKER_RESIDUES`` residues on each side are free to unfold, fewer where the chain
+    ends or crosses another boundary before.
+
+    Parameters
+    ----------
+    body
+        Whether a residue belongs to the body, shape (n_ca,).
+    bonded
+        Whether each residue is bonded to the next, shape (n_ca - 1,).
+    coords
+        CA positions, (n_ca, 3), Å: what is as far apart now may stay so.
+    """
+    inner, outer, length = [], [], []
+    for end in boundaries(body.astype(np.int64), bonded).tolist():
+        first, last = end, end + 1
+        for _ in range(LINKER_RESIDUES):
+            if first > 0 and bonded[first - 1] and body[first - 1] == body[end]:
+                first -= 1
+            if last + 1 < len(body) and bonded[last] and body[last + 1] == body[end + 1]:
+                last += 1
+        apart = float(np.linalg.norm(coords[first] - coords[last]))
+        length.append(max(_PER_RESIDUE * (last - first), apart))
+        inner.append(first if body[first] else last)
+        outer.append(last if body[first] else first)
+    return Tethers(np.array(inner, dtype=np.int64), np.array(outer, dtype=np.int64), np.array(length))
+
+
+@dataclass(frozen=True, eq=False)
+class BodyPose:
+    """A rigid motion of a body, x -> rotation (x - pivot) + pivot + shift.
+
+    Parameters
+    ----------
+    rotation
+        Shape (3, 3).
+    shift
+        Shape (3,), Å.
+    pivot
+        The body's centroid, shape (3,), Å.
+    score
+        Overlap with the residual density, in standard deviations above the mean over all poses that were tried.
+    """
+
+    rotation: Array
+    shift: Array
+    pivot: Array
+    score: float
+
+    def apply(self, coords: Array) -> Array:
+        """Return positions (n, 3), Å, moved."""
+        return np.asarray((coords - self.pivot) @ self.rotation.T + self.pivot + self.shift)
+
+
+class BodySearch:
+    """The search for one body: its beads, and the field of the density that the rest leaves.
+
+    The score of a pose is Σ w F(r), F the residual density seen by a bead: to first order what the pose adds to the
+    overlap of the whole model with the map.
+
+    Parameters
+    ----------
+    density
+        The map, blurred to the resolution of the search.
+    beads, coords
+        What scatters, and the CA positions of the whole model, (n_ca, 3), Å.
+    body
+        Which residues are searched, shape (n_ca,).
+    absent
+        Residues whose density is not subtracted though they do not belong to the body: their place is not known
+        either, shape (n_ca,).
+    tethers
+        What holds the body.
+    n_threads
+        Threads to use; the result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        beads: BeadModel,
+        coords: Array,
+        body: Mask,
+        absent: Mask,
+        tethers: Tethers,
+        n_threads: int = 1,
+    ) -> None:
+        self._n_threads = n_threads
+        positions = beads.place(coords)
+        mine = body[beads.residue]
+        self._weights = beads.weights[mine]
+        self.pivot = coords[body].mean(axis=0)
+        self._arms = positions[mine] - self.pivot
+        present = ~(body | absent)[beads.residue]
+        self._rest = positions[present], beads.weights[present]
+        self._inner = coords[tethers.inner] - self.pivot
+        self._outer, self._length = coords[tethers.outer], tethers.length
+        self._radius = math.sqrt(float(np.mean(np.sum(self._arms**2, axis=1))))
+        self._second_moments = self._arms.T @ self._arms / len(self._arms)
+        self.mean, self.sd = 0.0, 1.0
+        self._see(density)
+
+    def _see(self, density: Density) -> None:
+        """Take the field from a map."""
+        rest = density.render(*self._rest)
+        scale, offset = _scale(density.values, rest, density.region)
+        residual = np.where(density.region, density.values - offset - scale * rest, 0.0)
+        self._density = density
+        # What a bead sees: the residual smeared by its own profile.
+        self.field = scipy.ndimage.gaussian_filter(residual, density.sigma / density.voxel_size[::-1], mode="constant")
+        self._coefficients = scipy.ndimage.spline_filter(self.field, order=3, mode="constant")
+
+    def poses(self, n_wanted: int) -> list[BodyPose]:
+        """Return the best distinct poses, refined, the best first."""
+        rotations, centres = self._everywhere()
+        found = [self._refined(rotation, centre) for rotation, centre in zip(rotations, centres, strict=True)]
+        return self.distinct(sorted(found, key=lambda pose: -pose.score))[:n_wanted]
+
+    def sharper(self, density: Density, poses: list[BodyPose]) -> list[BodyPose]:
+        """Return poses refined once more in a map of finer resolution, the best first.
+
+        Scores are on the scale of those given: the best one's is what it was before it was refined.
+        """
+        fine = copy.copy(self)
+        fine._see(density)
+        raw = [float(fine._weights @ fine._field_at(pose.apply(self._arms + self.pivot))[0]) for pose in poses]
+        if not raw or max(raw) <= 0.0:
+            return poses
+        fine.mean, fine.sd = 0.0, max(raw) / poses[int(np.argmax(raw))].score
+        refined = [fine._refined(pose.rotation, self.pivot + pose.shift) for pose in poses]
+        return self.distinct(sorted(refined, key=lambda pose: -pose.score))
+
+    def here(self) -> BodyPose:
+        """Return the pose where the body is."""
+        value = float(self._weights @ self._field_at(self._arms + self.pivot)[0])
+        return BodyPose(np.eye(3), np.zeros(3), self.pivot, (value - self.mean) / self.sd)
+
+    def distinct(self, poses: list[BodyPose]) -> list[BodyPose]:
+        """Return poses without those that are near a better one; the best come first."""
+        kept: list[BodyPose] = []
+        limit = _SAME_POSE * self._density.sigma / sigma_of_resolution(1.0)
+        for pose in poses:
+            if all(self.apart(pose, other) > limit for other in kept):
+                kept.append(pose)
+        return kept
+
+    def apart(self, a: BodyPose, b: BodyPose) -> float:
+        """Return the RMSD (Å) of the body between two poses."""
+        difference = a.rotation - b.rotation
+        turned = float(np.sum((difference @ self._second_moments) * difference))
+        return math.sqrt(max(turned, 0.0) + float(np.sum((a.shift - b.shift) ** 2)))
+
+    def _everywhere(self) -> tuple[Array, Array]:
+        """Search all orientations and places; return rotations (n, 3, 3) and centres (n, 3) of the best."""
+        rotations = covering_rotations(_COVERING)
+        voxel = np.full(3, self._density.sigma / sigma_of_resolution(1.0) / _SEARCH_VOXELS)
+        corner, shape = self._box(voxel)
+        index = [np.arange(n) for n in shape]
+        grid = np.stack(np.meshgrid(*index, indexing="ij"), axis=-1)[..., ::-1] * voxel + corner  # (z, y, x, 3), Å
+        at = ((grid - self._density.origin) / self._density.voxel_size).reshape(-1, 3)[:, ::-1].T
+        values = scipy.ndimage.map_coordinates(self._coefficients, at, order=3, mode="constant", prefilter=False)
+        transform = scipy.fft.rfftn(values.reshape(shape).astype(np.float32), workers=1)
+        middle = np.array(shape[::-1]) // 2  # (x, y, z): where a template has its pivot
+        pivots = grid.reshape(-1, 3).astype(np.float32)
+        best = np.empty(len(rotations))
+        places = np.empty((len(rotations), 3))
+        firsts = range(0, len(rotations), _BATCH)
+        sums = np.zeros((len(firsts), 3))
+
+        def work(task: int) -> None:
+            batch = slice(firsts[task], firsts[task] + _BATCH)
+            templates = scipy.fft.rfftn(
+                self._templates(rotations[batch], shape, middle, voxel), axes=(1, 2, 3), workers=1
+            )
+            scores = scipy.fft.irfftn(transform * np.conj(templates), s=shape, axes=(1, 2, 3), workers=1)
+            # A template has its pivot in the middle: the score of a shift t is that of a pivot at t + middle.
+            scores = np.roll(scores, tuple(middle[::-1]), axis=(1, 2, 3)).reshape(len(templates), -1)
+            allowed = self._allowed(rotations[batch], pivots)
+            counted = scores[allowed].astype(np.float64)
+            sums[task] = len(counted), counted.sum(), counted @ counted
+            scores[~allowed] = -np.inf
+            top = np.argmax(scores, axis=1)
+            best[batch] = scores[np.arange(len(scores)), top]
+            places[batch] = pivots[top]
+
+        run_in_threads([partial(work, task) for task in range(len(firsts))], self._n_threads)
+        count, total, square = sums.sum(axis=0)
+        if count > 0.0:
+            self.mean = float(total / count)
+            self.sd = math.sqrt(max(float(square / count) - self.mean**2, 0.0)) or 1.0
+        order = np.argsort(-best, kind="stable")
+        order = order[np.isfinite(best[order])]
+        return self._thinned(rotations, places, order)
+
+    def _thinned(self, rotations: Array, places: Array, order: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return the best orientations of which no two are neighbours in the same place."""
+        kept: list[int] = []
+        for number in order.tolist():
+            if len(kept) == _REFINED:
+                break
+            near = np.linalg.norm(places[kept] - places[number], axis=1) < 2.0 * self._density.sigma
+            if not kept or not np.any(near & (angles_between(rotations[kept], rotations[number]) < 1.2 * _COVERING)):
+                kept.append(number)
+        return rotations[kept], places[kept]
+
+    def _box(self, voxel: Array) -> tuple[Array, tuple[int, int, int]]:
+        """Return corner (x, y, z), Å, and shape (nz, ny, nx) of the box of all pivots, with room for the body."""
+        radius = float(np.linalg.norm(self._arms, axis=1).max())
+        edges = self._density.voxel_size * (np.array(self.field.shape[::-1]) - 1)
+        if len(self._length):
+            reach = self._length + np.linalg.norm(self._inner, axis=1)
+            low = np.max(self._outer - reach[:, None], axis=0)
+            high = np.min(self._outer + reach[:, None], axis=0)
+        else:
+            low, high = self._density.origin, self._density.origin + edges
+        # The pivot stays in the box of the map; the body may reach out of it, into nothing.
+        top = self._density.origin + edges
+        low, high = np.maximum(low, self._density.origin), np.minimum(high, top)
+        size = np.maximum(high - low, voxel)
+        # Around the ends nothing overlaps: pivots spread over the size, and the body over its diameter.
+        shape = [
+            scipy.fft.next_fast_len(math.ceil((s + 2.0 * radius) / v) + 3, real=True)
+            for s, v in zip(size, voxel, strict=True)
+        ]
+        corner = 0.5 * (low + high) - 0.5 * voxel * (np.array(shape) - 1)
+        return corner, (shape[2], shape[1], shape[0])
+
+    def _templates(
+        self, rotations: Array, shape: tuple[int, int, int], middle: Array, voxel: Array
+    ) -> NDArray[np.float32]:
+        """Return the weights of the turned body spread over the eight voxels around each bead, pivot in the middle."""
+        at = np.einsum("rij,nj->rni", rotations, self._arms) / voxel + middle
+        low = np.floor(at).astype(np.int64)
+        fraction = at - low
+        n, cells = len(rotations), shape[0] * shape[1] * shape[2]
+        flat = np.zeros(n * cells)
+        base = np.arange(n)[:, None] * cells
+        for corner in range(8):
+            step = np.array([corner & 1, corner >> 1 & 1, corner >> 2])
+            share = np.prod(np.where(step == 1, fraction, 1.0 - fraction), axis=2) * self._weights
+            x, y, z = np.moveaxis((low + step) % np.array(shape[::-1]), 2, 0)
+            flat += np.bincount((base + (z * shape[1] + y) * shape[2] + x).ravel(), share.ravel(), len(flat))
+        return flat.reshape(n, *shape).astype(np.float32)
+
+    def _allowed(self, rotations: Array, pivots: NDArray[np.float32]) -> Mask:
+        """Tell where the pivot may lie for each orientation, shape (n_rotations, n_places)."""
+        low = self._density.origin
+        high = low + self._density.voxel_size * (np.array(self.field.shape[::-1]) - 1)
+        allowed = np.repeat(np.all((pivots >= low) & (pivots <= high), axis=1)[None], len(rotations), axis=0)
+        for inner, outer, length in zip(self._inner, self._outer, self._length, strict=True):
+            centres = (outer - rotations @ inner).astype(np.float32)
+            square = np.sum(pivots**2, axis=1)[None] - 2.0 * centres @ pivots.T + np.sum(centres**2, axis=1)[:, None]
+            allowed &= square <= length**2
+        return allowed
+
+    def _refined(self, rotation: Array, centre: Array) -> BodyPose:
+        """Return the pose at the top of the score nearby, by L-BFGS on a rotation vector and a shift."""
+        result = minimize(
+            self.cost, np.zeros(6), args=(rotation, centre), jac=True, method="L-BFGS-B", options={"maxiter": 40}
+        )
+        turn = rotation_of_vector(result.x[:3] / self._radius)
+        score = -float(result.fun) - self.mean / self.sd
+        return BodyPose(turn @ rotation, centre + result.x[3:] - self.pivot, self.pivot, score)
+
+    def cost(self, q: Array, rotation: Array, centre: Array) -> tuple[float, Array]:
+        """Return what refinement lowers, and its gradient: minus the score, and the pull of overstretched linkers.
+
+        Parameters
+        ----------
+        q
+            A rotation vector times the body's radius of gyration, and a shift, shape (6,), Å.
+        rotation, centre
+            The pose that q moves, shapes (3, 3) and (3,), Å.
+        """
+        vector, scale = q[:3] / self._radius, 1.0 / self.sd
+        turn = rotation_of_vector(vector) @ rotation
+        turned, ends = self._arms @ turn.T, self._inner @ turn.T
+        values, slopes = self._field_at(turned + centre + q[3:])
+        pull = -scale * self._weights[:, None] * slopes
+        away = ends + centre + q[3:] - self._outer
+        distance = np.maximum(np.linalg.norm(away, axis=1), 1e-9)
+        excess = np.maximum(distance - self._length, 0.0)
+        tension = _TETHER * (excess / distance)[:, None] * away
+        value = -scale * float(self._weights @ values) + 0.5 * _TETHER * float(excess @ excess)
+        force = pull.sum(axis=0) + tension.sum(axis=0)
+        moment = np.cross(turned, pull).sum(axis=0) + np.cross(ends, tension).sum(axis=0)
+        return value, np.concatenate([_left_jacobian(vector).T @ moment / self._radius, force])
+
+    def _field_at(self, positions: Array) -> tuple[Array, Array]:
+        """Return the field and its gradient at positions (n, 3), Å: (n,) and (n, 3); zero outside the grid."""
+        voxel = self._density.voxel_size
+        return _spline_values(self._coefficients, (positions - self._density.origin) / voxel, voxel)
+
+
+def _left_jacobian(vector: Array) -> Array:
+    """Return J with dR/dw R^T = [J dw]x at a rotation vector w, shape (3, 3)."""
+    angle = float(np.linalg.norm(vector))
+    x, y, z = vector
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    if angle < 1e-6:
+        return np.eye(3) + 0.5 * cross
+    a = (1.0 - math.cos(angle)) / angle**2
+    b = (angle - math.sin(angle)) / angle**3
+    return np.asarray(np.eye(3) + a * cross + b * cross @ cross)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spline_values(coefficients, index, voxel):  # type: ignore[no-untyped-def]
+    """Return values and gradients of a cubic B-spline at fractional indices (x, y, z), zero off the grid."""
+    nz, ny, nx = coefficients.shape
+    n = index.shape[0]
+    values, gradients = np.zeros(n), np.zeros((n, 3))
+    w, d = np.empty((3, 4)), np.empty((3, 4))
+    for m in range(n):
+        x, y, z = index[m, 0], index[m, 1], index[m, 2]
+        if not (x >= 1.0 and y >= 1.0 and z >= 1.0 and x < nx - 2 and y < ny - 2 and z < nz - 2):
+            continue
+        ix, iy, iz = int(x), int(y), int(z)
+        for axis in range(3):
+            t = (x - ix, y - iy, z - iz)[axis]
+            s = 1.0 - t
+            w[axis, 0], w[axis, 3] = s * s * s / 6.0, t * t * t / 6.0
+            w[axis, 1] = 2.0 / 3.0 - 0.5 * t * t * (2.0 - t)
+            w[axis, 2] = 2.0 / 3.0 - 0.5 * s * s * (2.0 - s)
+            d[axis, 0], d[axis, 3] = -0.5 * s * s, 0.5 * t * t
+            d[axis, 1], d[axis, 2] = t * (1.5 * t - 2.0), -s * (1.5 * s - 2.0)
+        for c in range(4):
+            for b in range(4):
+                for a in range(4):
+                    f = coefficients[iz - 1 + c, iy - 1 + b, ix - 1 + a]
+                    values[m] += w[0, a] * w[1, b] * w[2, c] * f
+                    gradients[m, 0] += d[0, a] * w[1, b] * w[2, c] * f / voxel[0]
+                    gradients[m, 1] += w[0, a] * d[1, b] * w[2, c] * f / voxel[1]
+                    gradients[m, 2] += w[0, a] * w[1, b] * d[2, c] * f / voxel[2]
+    return values, gradients
