@@ -89,6 +89,7 @@ PACKAGES = {
     "tomli_w": {"config"},
     "arviz": {"trace", "diagnostics", "plots"},
     "matplotlib": {"plots"},
+    "jinja2": {"report"},
 }
 
 

@@ -7,13 +7,13 @@ needs it, so that ``bayesflex --help`` answers at once.
 from bayesflex.cli.checking import calibrate, validate
 from bayesflex.cli.docking import dock
 from bayesflex.cli.files import get, info, modes, simulate
-from bayesflex.cli.fitting import compare, demo, fit
+from bayesflex.cli.fitting import compare, demo, fit, report
 from bayesflex.cli.frame import app, main
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the order of the help.
-COMMANDS = (fit, dock, simulate, modes, info, get, compare, calibrate, validate, demo)
+COMMANDS = (fit, dock, report, simulate, modes, info, get, compare, calibrate, validate, demo)
 
 for _command in COMMANDS:
     app.command()(_command)

@@ -161,3 +161,14 @@ def demo(
 
     run_demo(out, seed, progress())
     typer.echo(f"Wrote {out}")
+
+
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that a fit wrote, also an unfinished one.")],
+    *,
+    debug: Debug = False,
+) -> None:
+    """Write the page of a run, report.html, from the files in its folder."""
+    from bayesflex.workflows.report import write_report
+
+    typer.echo(f"Wrote {write_report(out)}")

@@ -75,6 +75,11 @@ def chain_colours(n_chains: int) -> list[str]:
     return [mpl.colors.to_hex(mpl.colormaps["viridis"](0.8 * k / (n_chains - 1))) for k in range(n_chains)]
 
 
+def colour_scale(name: str, n: int) -> list[str]:
+    """Return n colours of one of matplotlib's scales, from its low to its high end."""
+    return [mpl.colors.to_hex(mpl.colormaps[name](k / (n - 1))) for k in range(n)]
+
+
 def require(table: MetricsTable, name: str) -> None:
     """Refuse a table without numbers in a column.
 
@@ -113,15 +118,24 @@ def draw_mean(axis: Axes, table: MetricsTable, name: str) -> None:
     axis.plot(iterations[everywhere], sums[everywhere] / counts[everywhere], color=MEAN_COLOUR, linewidth=1.8, zorder=3)
 
 
-def leave_out_outliers(axis: Axes, values: NDArray[np.float64]) -> None:
-    """Limit the y axis to the bulk of the values, so that a few of a cold start do not flatten the rest."""
+def bulk_range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return limits of an axis for the bulk of the values, so that a few of a cold start do not flatten the rest.
+
+    Where there is no range, both are the same.
+    """
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2.0, 98.0])
     reach = _OUTLIER_REACH * (high - low)
     low, high = max(finite.min(), low - reach), min(finite.max(), high + reach)
+    margin = 0.05 * (high - low)
+    return float(low - margin), float(high + margin)
+
+
+def leave_out_outliers(axis: Axes, values: NDArray[np.float64]) -> None:
+    """Limit the y axis to the bulk of the values."""
+    low, high = bulk_range(values)
     if high > low:
-        margin = 0.05 * (high - low)
-        axis.set_ylim(low - margin, high + margin)
+        axis.set_ylim(low, high)
 
 
 def stages_of(table: MetricsTable) -> list[Stage]:

@@ -18,7 +18,9 @@ from bayesflex.reporters import LogReporter, NullReporter
 from bayesflex.synthetic import DEFAULT_OPENING, Layout, two_domain_layout, two_domain_pair
 from bayesflex.workflows.fit import FitResult, fit
 from bayesflex.workflows.preparation import as_table
+from bayesflex.workflows.report import KnownInputs, report_or_warning
 from bayesflex.workflows.results import CONFIG_FILE, LOG_FILE, saved_config, write_result, write_summary, write_text
+from bayesflex.workflows.run_folder import described_files
 from bayesflex.workflows.simulate import simulate
 
 Array = NDArray[np.float64]
@@ -61,9 +63,11 @@ def run_demo(out: Path, seed: int, reporter: Reporter | None = None) -> FitResul
     # More iterations than usual let every loop settle.
     config = FitConfig(resolution=RESOLUTION, warmup_iterations=200, iterations=200, seed=seed)
     result = fit(closed, density, config, reference=opened, reporters=(shown, log))
-    write_text(out / CONFIG_FILE, saved_config(result.config, result.inputs))
+    files = described_files({"model": start_path, "map": map_path, "reference": answer_path})
+    write_text(out / CONFIG_FILE, saved_config(result.config, files))
     write_result(result, out)
     write_summary(result.summary, out)
+    report_or_warning(out, KnownInputs(closed, density), shown.message)
 
     layout, start = two_domain_layout(N_RESIDUES), closed.ca_trace().coords
     distances = result.summary["rmsd_to_reference"]

@@ -23,6 +23,7 @@ from bayesflex.workflows.conclusion import Sampled, conclude
 from bayesflex.workflows.docking_start import docked
 from bayesflex.workflows.mode_choice import ModeChoice, choose_modes
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
+from bayesflex.workflows.report import KnownInputs, report_or_warning
 from bayesflex.workflows.results import (
     LOG_FILE,
     METRICS_FILE,
@@ -216,6 +217,7 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
     write_summary(result.summary, out)
     folder.end()
     _tell(result, listeners.message)
+    report_or_warning(out, KnownInputs(given.structure, given.density), listeners.message)
     return result
 
 

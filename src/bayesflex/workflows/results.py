@@ -52,6 +52,7 @@ from bayesflex.workflows.views import write_views
 Array = NDArray[np.float64]
 
 CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, LOG_FILE = "config.toml", "summary.json", "metrics.csv", "log.txt"
+TRACE_FILE, REPORT_FILE = "trace.nc", "report.html"
 
 #: Models of ``ensemble.cif``, at most.
 ENSEMBLE_SIZE = 50
@@ -222,7 +223,7 @@ def write_result(result: FitResult, out: Path) -> None:
     modes = None if result.modes is None else (result.start.ca_trace(), result.modes)
     write_views(out, result.inputs, result.density, result.fitted, result.config, modes)
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
-    save_trace(result.trace, out / "trace.nc")
+    save_trace(result.trace, out / TRACE_FILE)
     write_convergence(result.convergence, out / "diagnostics.csv")
     if result.mode_choice is not None:
         write_mode_scores(result.mode_choice, out / MODE_SCORES_FILE)

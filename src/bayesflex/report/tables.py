@@ -1,0 +1,196 @@
+"""Numbers of a run as rows of text, for the tables of its page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from bayesflex.report.run_data import RunData
+
+#: What is shown where there is no number.
+_NONE = "–"
+
+#: Rows of the table before and after: key of the summary, label, digits, unit, and which is better.
+_CHANGES = (
+    ("cc_centred", "Correlation over the region that counts, centred", 4, "", "higher"),
+    ("cc_uncentred", "The same, means kept (eq. 8 of the paper)", 4, "", "higher"),
+    ("cc_mask", "Correlation near the model, centred (cc_mask)", 4, "", "higher"),
+    ("cc_box", "Correlation over the whole map, centred (cc_box)", 4, "", "higher"),
+    ("rmsd_to_reference", "CA RMSD to the reference", 2, "Å", "lower"),
+    ("energy", "Structural energy (zero at the start)", 0, "kcal/mol", "lower"),
+    ("log_density", "Log posterior density", 1, "nats", "higher"),
+)
+
+_INPUTS = {
+    "model": "Model",
+    "map": "Map",
+    "reference": "Reference (known answer, nothing is fitted to it)",
+    "mask": "Mask",
+    "fixed": "Model that is not moved",
+    "half1": "First half map",
+    "half2": "Second half map",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number before and after the fit, as text."""
+
+    label: str
+    before: str
+    after: str
+    unit: str
+    better: str  # "higher" or "lower"
+    improved: bool | None  # None where nothing can be said
+
+
+def changes(summary: Mapping[str, Any]) -> list[Change]:
+    """Return the numbers before and after that a summary has."""
+    rows = []
+    for key, label, digits, unit, better in _CHANGES:
+        values = summary.get(key)
+        if not isinstance(values, Mapping):
+            continue
+        before, after = _number(values.get("start")), _number(values.get("fitted"))
+        improved = None
+        # Whatever moves has an energy above that of the start, which is zero.
+        if before is not None and after is not None and key != "energy":
+            improved = after > before if better == "higher" else after < before
+        rows.append(Change(label, shown(before, digits), shown(after, digits), unit, better, improved))
+    return rows
+
+
+def key_numbers(run: RunData) -> list[tuple[str, str, str]]:
+    """Return the numbers at the top of the page: value, label and remark."""
+    summary = run.summary or {}
+    rows = []
+    correlation = summary.get("cc_centred")
+    if isinstance(correlation, Mapping):
+        rows.append(
+            (
+                f"{shown(correlation.get('start'), 3)} → {shown(correlation.get('fitted'), 3)}",
+                "correlation with the map",
+                "centred, over the region that counts",
+            )
+        )
+    if "rmsd_start_to_fitted" in summary:
+        rows.append((f"{shown(summary['rmsd_start_to_fitted'], 2)} Å", "moved", "CA RMSD, start to fitted"))
+    reference = summary.get("rmsd_to_reference")
+    if isinstance(reference, Mapping):
+        rows.append(
+            (
+                f"{shown(reference.get('start'), 2)} → {shown(reference.get('fitted'), 2)} Å",
+                "from the reference",
+                "CA RMSD in place",
+            )
+        )
+    radius = summary.get("radius_90")
+    if isinstance(radius, Mapping):
+        rows.append(
+            (
+                f"{shown(radius.get('median'), 2)} Å",
+                "holds 90 % of a residue's draws",
+                f"median; at most {shown(radius.get('max'), 2)} Å",
+            )
+        )
+    if "r_hat_max" in summary:
+        rows.append(
+            (
+                shown(summary["r_hat_max"], 2),
+                "R-hat at most",
+                f"chains agree below 1.05; at least {shown(summary.get('ess_min'), 0)} independent draws",
+            )
+        )
+    return rows
+
+
+def facts(run: RunData) -> list[tuple[str, str]]:
+    """Return what was fitted into what, as rows of label and text."""
+    rows = []
+    for name, label in _INPUTS.items():
+        if name in run.inputs:
+            rows.append((label, str(run.inputs[name])))
+    summary, model, density = run.summary or {}, run.model, run.density
+    if model is not None:
+        chains = len(set(model.chain.tolist()))
+        rows.append(
+            (
+                "Size of the model",
+                f"{model.n_atoms} atoms in {model.n_residues} residues, {int(model.is_ca.sum())} with CA, "
+                f"{chains} chain{'s' if chains > 1 else ''}",
+            )
+        )
+    elif "n_atoms" in summary:
+        rows.append(("Size of the model", f"{summary['n_atoms']} atoms, {summary.get('n_ca', _NONE)} CA"))
+    if "grid" in summary:
+        grid = " × ".join(str(n) for n in summary["grid"])
+        voxel = " × ".join(f"{size:.4g}" for size in summary.get("voxel_size", ()))
+        rows.append(("Grid of the map", f"{grid} voxels of {voxel} Å"))
+    elif density is not None:
+        rows.append(("Grid of the map", " × ".join(str(n) for n in density.shape_xyz) + " voxels"))
+    settings = run.settings
+    if "resolution" in settings:
+        rows.append(("Resolution", f"{settings['resolution']:g} Å"))
+    if "deformation" in settings:
+        modes = settings.get("modes") or ()
+        moved = {"local": "every CA by itself", "global": "normal modes", "combined": "every CA, and normal modes"}
+        kind = str(settings["deformation"])
+        listed = f" ({len(modes)} modes from {min(modes)} on)" if modes and kind != "local" else ""
+        rows.append(("What moved", moved.get(kind, kind) + listed))
+    if "likelihood" in settings:
+        rows.append(("Noise model", str(settings["likelihood"])))
+    if "chains" in settings:
+        rows.append(
+            (
+                "Sampling",
+                f"{settings['chains']} chains of {settings.get('iterations', _NONE)} draws after the warm-up, "
+                f"seed {settings.get('seed', _NONE)}",
+            )
+        )
+    seconds = summary.get("seconds")
+    if isinstance(seconds, Mapping) and _number(seconds.get("total")) is not None:
+        rows.append(("Time", f"{shown(seconds['total'], 0)} s"))
+    return rows
+
+
+def diagnostics(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the numbers by which the chains are judged: label, value and what is good."""
+    rows = [
+        ("R-hat, at most", shown(summary.get("r_hat_max"), 3), "below 1.05, better 1.01"),
+        ("Independent draws (bulk ESS), at least", shown(summary.get("ess_min"), 0), "20 or more, better 400"),
+        ("Tail ESS, at least", shown(summary.get("ess_tail_min"), 0), "as above"),
+        ("E-BFMI, at least", shown(summary.get("bfmi_min"), 2), "above 0.3"),
+        ("Acceptance", shown(summary.get("acceptance"), 2), "near the target"),
+        ("Divergent draws", shown(summary.get("n_divergent"), 0), "0"),
+        ("χ² of the residual over what noise gives", shown(summary.get("chi_squared_ratio"), 2), "near 1"),
+    ]
+    return [row for row in rows if row[1] != _NONE]
+
+
+def title(run: RunData) -> tuple[str, str]:
+    """Return what was fitted, and into what, by the names of the files."""
+    model = run.inputs.get("model") or (run.model.name if run.model is not None else "model")
+    density = run.inputs.get("map") or (run.density.name if run.density is not None else "map")
+    return _short(str(model)), _short(str(density))
+
+
+def shown(value: Any, digits: int) -> str:
+    """Return a number with so many digits after the point, or a dash where it is none."""
+    number = _number(value)
+    # Adding zero turns a rounded -0 into 0.
+    return _NONE if number is None else f"{round(number, digits) + 0.0:.{digits}f}"
+
+
+def _short(name: str) -> str:
+    """Return the file's name of a path; other names as they are."""
+    return PurePath(name).name or name
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, or None where the value is none or not finite."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
