@@ -109,16 +109,15 @@ def volume(density: DensityMap, coords: Array | None, resolution: float) -> dict
     resolution
         Of the map, Å; 0 where it is not known.
     """
-    base = background(density)
-    part = density
-    if coords is not None:
-        # Zero-padding a box that ends within the margin would be shown as its end; it is cut there instead.
-        inside = np.clip(coords, density.origin, density.to_position(np.array(density.shape_xyz) - 1.0))
-        margin = float(max(_MARGIN, resolution))
-        low, high = inside.min(axis=0) - margin, inside.max(axis=0) + margin
-        corners = np.clip(np.stack([low, high]), density.origin, density.to_position(np.array(density.shape_xyz) - 1.0))
-        part = crop_or_pad(density, corners, 0.0)
-    low_level, level, high_level = _levels(density, base, coords)
+    near = None if coords is None else coords[density.contains(coords)]
+    base, part = background(density), density
+    # A model that lies outside its map is no reason to hide the map.
+    if near is not None and len(near):
+        margin = max(_MARGIN, resolution)
+        corners = np.stack([near.min(axis=0) - margin, near.max(axis=0) + margin])
+        # Not beyond the box: its padding would be shown as its end.
+        part = crop_or_pad(density, np.clip(corners, density.origin, _last_voxel(density)), 0.0)
+    low_level, level, high_level = _levels(density, base, near)
     part = _resampled(part, resolution)
     # A level that no voxel reaches has no surface.
     high_level = max(min(high_level, float(np.quantile(part.values, 0.999))), 1.01 * level - 0.01 * low_level)
@@ -138,16 +137,18 @@ def volume(density: DensityMap, coords: Array | None, resolution: float) -> dict
     }
 
 
+def _last_voxel(density: DensityMap) -> Array:
+    """Return the position of the last voxel along each axis, Å, shape (3,)."""
+    return density.to_position(np.array(density.shape_xyz) - 1.0)
+
+
 def _levels(density: DensityMap, base: float, coords: Array | None) -> tuple[float, float, float]:
-    """Return lowest, first and highest level of the surface."""
-    at_model = np.nan
-    if coords is not None:
-        values = trilinear(density, coords)
-        at_model = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else np.nan
-    height = at_model - base
+    """Return lowest, first and highest level of the surface; the positions, Å, shape (n, 3), lie in the map."""
+    spread = float(density.values.std(dtype=np.float64)) or 1.0  # a flat map has no surface, whatever the level
+    height = -1.0 if coords is None or not len(coords) else float(np.median(trilinear(density, coords))) - base
     # A model that lies outside its density says nothing; then the map's own spread does, as other viewers take it.
-    if not height > 0.5 * float(density.values.std()):
-        height = 4.0 * float(density.values.std())
+    if height < 0.5 * spread:
+        height = 4.0 * spread
     return base + _LOWEST_CONTOUR * height, base + _CONTOUR * height, base + _HIGHEST_CONTOUR * height
 
 

@@ -186,7 +186,7 @@ class FitResult:
         return page + html_list(self.warnings)
 
     def save(self, out: str | Path) -> None:
-        """Write every file of a fit (but the log) into a folder that is new or empty.
+        """Write every file of a fit, but the log and the page, into a folder that is new or empty.
 
         Raises
         ------

@@ -225,7 +225,7 @@
       if (checked("show-map") && volume.data.some((value) => value > isoval)) {
         surface = viewer.addIsosurface(volume, {
           isoval,
-          color: "#6f93b8",
+          color: "#3f78b5",
           opacity: byId("opacity").value / 100,
           smoothness: 4,
         });
@@ -283,12 +283,12 @@
       models[name].model.setClickable({}, true, (atom) => point(residueOf[atom.serial], name, false));
     }
 
-    // All of the models and of the map's surface, with its longest side across the longer side of the window.
+    // All of the models; the viewer fits them into the height of its window alone.
     const shown = Object.values(models).map(({ model }) => model);
     function seeAll() {
       if (mark) { viewer.removeShape(mark); mark = null; }
       viewer.zoomTo(shown.length ? { model: shown } : {});
-      viewer.zoom(0.92);
+      viewer.zoom(0.92 * Math.min(1, element.clientWidth / element.clientHeight));
       viewer.render();
     }
     paint();
@@ -333,7 +333,7 @@
       padding: [8, 12, 0, 0],
       scales: {
         x: { time: false },
-        y: options.range ? { range: () => options.range } : options.fromZero ? { range: (u, low, high) => [Math.min(0, low), 1.06 * Math.max(high, 1e-6)] } : {},
+        y: options.range ? { range: () => options.range } : options.fromZero ? { range: (u, low, high) => [Math.min(0, low), 1.15 * Math.max(high, 1e-6)] } : {},
       },
       axes: [
         { ...axis, ...options.xAxis },
@@ -368,7 +368,7 @@
       u.ctx.font = `${13 * devicePixelRatio}px system-ui, sans-serif`;
       let free = -Infinity;
       for (const i of begins) {
-        const left = u.valToPos(i + 0.5, "x", true);
+        const left = Math.max(u.valToPos(i + 0.5, "x", true), i === 0 && u.scales.x.min <= 1 ? u.bbox.left : -Infinity);
         if (left < u.bbox.left || left > u.bbox.left + u.bbox.width) continue;
         shade(u, i + 0.5, i + 0.5 + 1e-9, "#b0b7be");
         const text = data.scene.chains[chainOf[along.residues[i]]];

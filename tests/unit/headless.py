@@ -56,12 +56,16 @@ class Page:
     def open(self, path: Path) -> None:
         """Open a file and wait until the page's script has run to its end."""
         self.driver.get(path.resolve().as_uri())
-        deadline = time.monotonic() + 90.0
-        while not self.run("return document.documentElement.dataset.ready === 'yes'"):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path}: the page's script did not end; logged: {self.logged()}")
-            time.sleep(0.1)
+        self.wait_until("return document.documentElement.dataset.ready === 'yes'")
         time.sleep(0.3)
+
+    def wait_until(self, script: str, seconds: float = 90.0) -> None:
+        """Wait until a script returns true."""
+        deadline = time.monotonic() + seconds
+        while not self.run(script):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds:g} s: {script}; logged: {self.logged()}")
+            time.sleep(0.1)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page."""
@@ -85,18 +89,22 @@ class Page:
         return self.driver.find_element("css selector", selector)
 
     def picture(self, selector: str) -> np.ndarray:
-        """What is to be seen of an element, shape (height, width, 3)."""
-        return np.asarray(Image.open(io.BytesIO(self.png(selector))).convert("RGB")).astype(int)
-
-    def png(self, selector: str = "html") -> bytes:
-        """What is to be seen of an element, also of what lies outside the window."""
-        x, y, width, height = self.run(
-            "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
-            "return [r.x + scrollX, r.y + scrollY, r.width, r.height];",
+        """What is to be seen of an element that fits into the window, shape (height, width, 3)."""
+        left, top, right, bottom = self.run(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom].map(Math.round);",
             selector,
         )
-        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
-        options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        time.sleep(0.2)
+        window = np.asarray(Image.open(io.BytesIO(self.png())).convert("RGB")).astype(int)
+        return window[top:bottom, left:right]
+
+    def png(self, *, whole: bool = False) -> bytes:
+        """What is to be seen in the window, or of the whole page."""
+        options: dict[str, Any] = {"format": "png", "captureBeyondViewport": whole}
+        if whole:
+            size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+            options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         return base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"])
 
     def set(self, selector: str, value: Any) -> None:
