@@ -53,7 +53,10 @@ def test_everything_of_a_whole_run_is_found(made):
     assert found.start.n_atoms == found.fitted.n_atoms
     assert found.density.name == f"{NAME}.mrc"
     assert found.ensemble.shape == (8, 80, 3)
-    assert set(found.residues) >= {"sd", "radius_90", "support", "contraction", "prior_only"}
+    assert set(found.residues) == {
+        "sd", "radius_90", "support", "contraction", "prior_only", "smoc", "cc_residue", "q_score"
+    }  # fmt: skip
+    assert set(found.validation) == {"start", "fitted"}
     assert len(found.residues["sd"]) == found.fitted.n_residues
     assert found.metrics.has("cc_centred")
 
@@ -125,7 +128,10 @@ def test_settings_of_another_version_are_no_reason_to_fail(folder):
         ("summary.json", "{", "summary.json"),
         ("summary.json", "[]", "an object"),
         ("uncertainty.csv", "a,b\n1,2\n", "uncertainty.csv"),
-        ("uncertainty.csv", "chain,number,sd\nA,1,x\n", "no number"),
+        ("uncertainty.csv", "chain,number,insertion_code,name,sd\nA,1,,ALA,x\n", "no number"),
+        ("uncertainty.csv", "chain,number\nA\n", "line 2"),
+        ("validation_residues.csv", "", "is empty"),
+        ("validation.json", "3", "an object"),
         ("metrics.csv", "nothing", "metrics.csv"),
         ("trace.nc", "nothing", "trace.nc"),
         ("fitted.cif", "", "fitted.cif"),
@@ -150,10 +156,11 @@ def test_a_folder_without_a_run_is_refused(run, tmp_path):
 
 
 def test_tables_that_do_not_go_together_are_not_shown(folder):
-    lines = (folder / "uncertainty.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (folder / "uncertainty.csv").write_text("".join(lines[:-1]), encoding="utf-8")
+    text = (folder / "uncertainty.csv").read_text(encoding="utf-8")
+    (folder / "uncertainty.csv").write_text(text.replace("A,1,,", "A,5000,,", 1), encoding="utf-8")
     found = read_run(folder)
-    assert found.residues == {}
+    assert "sd" not in found.residues
+    assert "smoc" in found.residues
     assert "uncertainty.csv" in found.notes[0]
 
 

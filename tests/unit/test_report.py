@@ -92,7 +92,6 @@ def some_metrics(n: int = 30, modes=(7, 8)):
 
 SUMMARY = {
     "cc_centred": {"start": 0.5, "fitted": 0.9},
-    "cc_mask": {"start": 0.8, "fitted": 0.7},
     "energy": {"start": 0.0, "fitted": 12.0},
     "rmsd_start_to_fitted": 3.25,
     "radius_90": {"median": 0.5, "max": 1.25},
@@ -129,8 +128,10 @@ def run() -> RunData:
             "sd": np.linspace(0.1, 0.5, 60),
             "radius_90": np.linspace(0.2, 1.0, 60),
             "support": np.ones(60),
+            "smoc": np.full(60, 0.75),
             "prior_only": (np.arange(60) > 55).astype(float),
         },
+        validation={"start": {"cc_mask": 0.25}, "fitted": {"cc_mask": 0.8125, "notes": ["What was left out."]}},
         metrics=some_metrics(),
     )
 
@@ -147,6 +148,8 @@ def test_the_page_says_what_was_fitted_into_what_and_how_to_do_it_again(page):
         "A sentence to read.",
         "Something is as it should be.",
         "0.500 → 0.900",
+        "0.8125",
+        "What was left out.",
         "bayesflex fit some/model.cif some/map.mrc --config out/config.toml -o again",
         "python 3.11",
         "10 × 11 × 12 voxels of 2 × 2 × 2.5 Å",
@@ -188,10 +191,23 @@ def test_the_same_run_gives_the_same_page(run):
 
 
 @pytest.mark.parametrize(
-    "part", ["summary", "start", "fitted", "density", "ensemble", "metrics", "command", "settings", "residues", "all"]
+    "part",
+    [
+        "summary",
+        "start",
+        "fitted",
+        "density",
+        "ensemble",
+        "metrics",
+        "command",
+        "settings",
+        "residues",
+        "validation",
+        "all",
+    ],
 )
 def test_a_page_is_made_of_what_there_is(run, part):
-    empty = {"settings": {}, "residues": {}}.get(part)
+    empty = {"settings": {}, "residues": {}, "validation": {}}.get(part)
     lacking = RunData(name="out") if part == "all" else replace(run, **{part: empty})
     assert Elements(render_page(lacking)).data
 
@@ -217,6 +233,7 @@ def hostile_run(run: RunData) -> RunData:
         provenance={"bayesflex": HOSTILE, HOSTILE: HOSTILE},
         command=HOSTILE,
         summary=SUMMARY | {"warnings": [HOSTILE], "findings": [HOSTILE]},
+        validation={"fitted": {"notes": [HOSTILE], HOSTILE: 3.0}},
         density_name=HOSTILE,
         notes=(HOSTILE,),
     )
@@ -362,7 +379,7 @@ def test_a_chain_that_is_behind_has_gaps():
 
 def test_curves_along_the_model(run):
     made = charts_along_model(run)
-    assert [chart["name"] for chart in made["charts"]] == ["displacement", "uncertainty", "local-fit"]
+    assert [chart["name"] for chart in made["charts"]] == ["displacement", "uncertainty", "local-fit", "support"]
     assert made["residues"] == list(range(60))
     assert made["prior_only"] == [56, 57, 58, 59]
     assert made["charts"][1]["curves"][0]["values"][0] == pytest.approx(0.1)
@@ -370,15 +387,22 @@ def test_curves_along_the_model(run):
 
 
 def test_numbers_before_and_after():
-    rows = {row.label: row for row in changes(SUMMARY)}
-    assert [(row.before, row.after, row.improved) for row in rows.values()] == [
-        ("0.5000", "0.9000", True),
-        ("0.8000", "0.7000", False),
-        ("0", "12", None),
+    validation = {
+        "start": {"cc_mask": 0.8, "smoc": 0.5, "map_model_fsc": {"masked": {"0.143": 9.0}}, "ca_clashes": 3},
+        "fitted": {"cc_mask": 0.7, "smoc": 0.5, "map_model_fsc": {"masked": {"0.143": 4.0}}, "ca_clashes": 4},
+    }
+    rows = changes(RunData(name="x", summary=SUMMARY, validation=validation))
+    assert [(row.label.split()[0], row.before, row.after, row.improved) for row in rows] == [
+        ("Correlation", "0.5000", "0.9000", True),
+        ("Structural", "0", "12", None),
+        ("cc_mask:", "0.8000", "0.7000", False),
+        ("Map–model", "9.00", "4.00", True),
+        ("SMOC,", "0.5000", "0.5000", None),
+        ("Clashes", "3", "4", False),
     ]
-    assert changes({"cc_box": {"start": None, "fitted": -0.00001}})[0].after == "0.0000"
-    assert changes({"cc_box": {"start": None, "fitted": 1.0}})[0].before == "–"
-    assert changes({}) == []
+    (row,) = changes(RunData(name="x", validation={"fitted": {"cc_box": -0.00001, "smoc": None}}))
+    assert (row.before, row.after, row.improved) == ("–", "0.0000", None)
+    assert changes(RunData(name="x")) == []
 
 
 def test_what_is_not_known_is_not_claimed():

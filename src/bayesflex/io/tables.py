@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 
 
@@ -24,6 +25,46 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Return the columns of a table by name, as texts.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no columns, or a row has more cells or fewer than there are columns.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); expected a table as a fit writes it.") from error
+    if not header:
+        raise InputError(f"{path}: is empty; expected a table as a fit writes it.")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: line {number} has {len(row)} cells, expected {len(header)} as the first line has them."
+            )
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a file holds.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no JSON, or holds something else than an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); expected numbers as a fit writes them.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected an object of numbers as a fit writes it, got {type(value).__name__}.")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

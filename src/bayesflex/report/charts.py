@@ -36,7 +36,17 @@ _ALONG_MODEL = (
     ),
     (
         "local-fit",
-        "Local fit: density that the map has for each residue (1 is the model's median)",
+        "Local fit: overlap of map and model (SMOC), correlation, and Q-score of each residue",
+        "",
+        (
+            ("smoc", "SMOC", OKABE_ITO[0]),
+            ("cc_residue", "correlation", OKABE_ITO[2]),
+            ("q_score", "Q-score", OKABE_ITO[5]),
+        ),
+    ),
+    (
+        "support",
+        "Density that the map has for each residue (1 is the model's median)",
         "",
         (("support", "support", OKABE_ITO[1]),),
     ),

@@ -41,8 +41,10 @@ class RunData:
     ensemble
         CA positions of draws, shape (n, n_ca, 3), Å, or None.
     residues
-        Columns of ``uncertainty.csv`` by name, shape (n_residues,), NaN where there is no number; a row for each
-        residue of the fitted model, or no columns.
+        Columns of ``uncertainty.csv`` and ``validation_residues.csv`` by name, shape (n_residues,), NaN where there is
+        no number; a row for each residue of the fitted model, or no columns.
+    validation
+        The numbers of ``validation.json`` by model, "start" and "fitted", or none.
     metrics
         Every iteration of every chain, or None.
     notes
@@ -61,6 +63,7 @@ class RunData:
     density_name: str = ""
     ensemble: Array | None = None
     residues: Mapping[str, Array] = field(default_factory=dict)
+    validation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: MetricsTable | None = None
     notes: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -13,15 +13,31 @@ from bayesflex.report.run_data import RunData
 #: What is shown where there is no number.
 _NONE = "–"
 
-#: Rows of the table before and after: key of the summary, label, digits, unit, and which is better.
+#: Rows of the table before and after: key, label, digits, unit, and which is better; of the summary first.
 _CHANGES = (
-    ("cc_centred", "Correlation over the region that counts, centred", 4, "", "higher"),
+    ("cc_centred", "Correlation over the region that is fitted, centred", 4, "", "higher"),
     ("cc_uncentred", "The same, means kept (eq. 8 of the paper)", 4, "", "higher"),
-    ("cc_mask", "Correlation near the model, centred (cc_mask)", 4, "", "higher"),
-    ("cc_box", "Correlation over the whole map, centred (cc_box)", 4, "", "higher"),
     ("rmsd_to_reference", "CA RMSD to the reference", 2, "Å", "lower"),
     ("energy", "Structural energy (zero at the start)", 0, "kcal/mol", "lower"),
     ("log_density", "Log posterior density", 1, "nats", "higher"),
+)
+
+#: The same of the validation; a path of keys has dots.
+_VALIDATION = (
+    ("cc_mask", "cc_mask: correlation inside the molecule", 4, "", "higher"),
+    ("cc_box", "cc_box: over the whole box", 4, "", "higher"),
+    ("cc_volume", "cc_volume: over the model's highest voxels", 4, "", "higher"),
+    ("cc_peaks", "cc_peaks: over these and the map's highest voxels", 4, "", "higher"),
+    ("map_model_fsc.masked.0.5", "Map–model FSC is 0.5 at, masked", 2, "Å", "lower"),
+    ("map_model_fsc.masked.0.143", "Map–model FSC is 0.143 at, masked", 2, "Å", "lower"),
+    ("q_score", "Q-score, mean over the atoms", 3, "", "higher"),
+    ("smoc", "SMOC, mean over the residues", 4, "", "higher"),
+    ("ca_distance_outliers", "CA–CA distances that are outliers", 0, "", "lower"),
+    ("ca_angle_outliers", "CA virtual angles that are outliers", 0, "", "lower"),
+    ("ca_clashes", "Clashes of CA", 0, "", "lower"),
+    ("ramachandran_favoured", "Residues in favoured Ramachandran regions", 0, "", "higher"),
+    ("ramachandran_outliers", "Ramachandran outliers", 0, "", "lower"),
+    ("atom_clashes", "Clashes of atoms", 0, "", "lower"),
 )
 
 _INPUTS = {
@@ -47,20 +63,38 @@ class Change:
     improved: bool | None  # None where nothing can be said
 
 
-def changes(summary: Mapping[str, Any]) -> list[Change]:
-    """Return the numbers before and after that a summary has."""
+def changes(run: RunData) -> list[Change]:
+    """Return the numbers before and after, of the summary and of the validation, as far as there are any."""
+    summary = run.summary or {}
     rows = []
     for key, label, digits, unit, better in _CHANGES:
         values = summary.get(key)
-        if not isinstance(values, Mapping):
-            continue
-        before, after = _number(values.get("start")), _number(values.get("fitted"))
-        improved = None
-        # Whatever moves has an energy above that of the start, which is zero.
-        if before is not None and after is not None and key != "energy":
-            improved = after > before if better == "higher" else after < before
-        rows.append(Change(label, shown(before, digits), shown(after, digits), unit, better, improved))
+        if isinstance(values, Mapping):
+            row = _change(values.get("start"), values.get("fitted"), label, digits, unit, better)
+            # Whatever moves has an energy above that of the start, which is zero.
+            rows.append(replace(row, improved=None) if key == "energy" else row)
+    for key, label, digits, unit, better in _VALIDATION:
+        before, after = (_at(run.validation.get(name), key) for name in ("start", "fitted"))
+        if before is not None or after is not None:
+            rows.append(_change(before, after, label, digits, unit, better))
     return rows
+
+
+def _change(before: object, after: object, label: str, digits: int, unit: str, better: str) -> Change:
+    first, last = _number(before), _number(after)
+    improved = None
+    if first is not None and last is not None and first != last:
+        improved = last > first if better == "higher" else last < first
+    return Change(label, shown(first, digits), shown(last, digits), unit, better, improved)
+
+
+def _at(values: Any, path: str) -> float | None:
+    """Return a number inside mappings by its keys, or None where there is none."""
+    # A key may have a dot of its own, as 0.143 has: then it is the rest of the path.
+    while isinstance(values, Mapping) and path not in values:
+        key, _, path = path.partition(".")
+        values = values.get(key)
+    return _number(values.get(path)) if isinstance(values, Mapping) else None
 
 
 def key_numbers(run: RunData) -> list[tuple[str, str, str]]:

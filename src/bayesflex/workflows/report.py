@@ -6,7 +6,6 @@ A fit writes its page this way too, so that what is shown is what was written.
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig, load_config, load_records
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import BayesflexError, InputError
 from bayesflex.io.maps import read_map
 from bayesflex.io.structures import read_structure
+from bayesflex.io.tables import read_csv, read_json
 from bayesflex.metrics import MetricsTable, read_metrics
 from bayesflex.report import RunData, render_page
 from bayesflex.structure import Structure
@@ -34,11 +35,19 @@ from bayesflex.workflows.results import (
     TRACE_FILE,
     write_text,
 )
-from bayesflex.workflows.uncertainty_files import read_uncertainty
+from bayesflex.workflows.validate import VALIDATION_FILE
+
+#: Tables with a row per residue, and the columns of them that are shown.
+_RESIDUE_TABLES = {
+    "uncertainty.csv": ("sd", "radius_90", "contraction", "support", "prior_only"),
+    "validation_residues.csv": ("cc_residue", "smoc", "q_score"),
+}
+_RESIDUE_KEYS = ("chain", "number", "insertion_code", "name")
 
 #: Flags that name inputs, by their name among the inputs saved with the settings; the model and the map have none.
 _INPUT_FLAGS = {name: f"--{name}" for name in ("reference", "mask", "fixed", "half1", "half2")}
 
+Array = NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -109,17 +118,13 @@ def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
     records = load_records(folder / CONFIG_FILE)
     settings, config = _settings(folder, notes)
     inputs = records["input"]
-    summary = _summary(folder)
+    summary = _read(folder / SUMMARY_FILE, read_json)
     fitted = _read(folder / "fitted.cif", read_structure)
     start = known.start
     if start is None:
         start = _input(folder, inputs, "model", read_structure, notes)
     start = _comparable(start, fitted, notes)
     density, density_name = _density(folder, inputs, known, config, notes)
-    rows = _read(folder / "uncertainty.csv", read_uncertainty)
-    if rows is not None and (fitted is None or len(rows["sd"]) != fitted.n_residues):
-        notes.append("uncertainty.csv does not go with the fitted model, so uncertainties are not shown.")
-        rows = None
     return RunData(
         name=folder.resolve().name,
         settings=settings,
@@ -132,7 +137,8 @@ def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
         density=density,
         density_name=density_name,
         ensemble=_ensemble(folder, summary),
-        residues={} if rows is None else rows,
+        residues={} if fitted is None else _residue_columns(folder, fitted, notes),
+        validation=_read(folder / VALIDATION_FILE, read_json) or {},
         metrics=_metrics(folder),
         notes=tuple(notes),
     )
@@ -159,22 +165,41 @@ def _settings(folder: Path, notes: list[str]) -> tuple[dict[str, Any], FitConfig
     return {item.name: getattr(config, item.name) for item in fields(config)}, config
 
 
-def _summary(folder: Path) -> dict[str, Any] | None:
-    path = folder / SUMMARY_FILE
-    if not path.is_file():
-        return None
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected the summary.json of a fit.") from error
-    if not isinstance(summary, dict):
-        raise InputError(f"{path}: expected the summary.json of a fit, an object, got {type(summary).__name__}.")
-    return summary
-
-
 def _read(path: Path, reader: Callable[[Path], T]) -> T | None:
     """Return what a file holds, or None where it is not there yet."""
     return reader(path) if path.is_file() else None
+
+
+def _residue_columns(folder: Path, fitted: Structure, notes: list[str]) -> dict[str, Array]:
+    """Return columns of the tables of residues, shape (n_residues,), NaN where a table has no number for a residue."""
+    first = np.flatnonzero(np.diff(fitted.residue_index, prepend=-1))
+    names = (fitted.chain, fitted.residue_number, fitted.insertion_code, fitted.residue_name)
+    keys = zip(*(column[first].astype(str).tolist() for column in names), strict=True)
+    place = {key: index for index, key in enumerate(keys)}
+    columns: dict[str, Array] = {}
+    for file, wanted in _RESIDUE_TABLES.items():
+        table = _read(folder / file, read_csv)
+        if table is None:
+            continue
+        missing = [name for name in _RESIDUE_KEYS if name not in table]
+        if missing:
+            raise InputError(f"{folder / file}: expected a table of residues, got one without {', '.join(missing)}.")
+        rows = [place.get(key, -1) for key in zip(*(table[name] for name in _RESIDUE_KEYS), strict=True)]
+        if min(rows, default=0) < 0:
+            notes.append(f"{file} has residues that fitted.cif has not, so it is not shown.")
+            continue
+        for name in wanted:
+            if name in table:
+                columns[name] = np.full(len(first), np.nan)
+                columns[name][rows] = _numbers(folder / file, name, table[name])
+    return columns
+
+
+def _numbers(path: Path, name: str, texts: list[str]) -> Array:
+    try:
+        return np.array([float(text or "nan") for text in texts])
+    except ValueError as error:
+        raise InputError(f"{path}: column {name} holds something that is no number ({error}).") from error
 
 
 def _input(
@@ -232,7 +257,7 @@ def _density(
     return None, ""
 
 
-def _ensemble(folder: Path, summary: Mapping[str, Any] | None) -> Any:
+def _ensemble(folder: Path, summary: Mapping[str, Any] | None) -> Array | None:
     """Return CA positions of draws of the chains used, evenly chosen, shape (n, n_ca, 3), Å, or None."""
     if summary is None or not (folder / TRACE_FILE).is_file():
         return None

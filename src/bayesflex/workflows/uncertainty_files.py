@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 from bayesflex.io.structures import Category
 from bayesflex.io.tables import write_csv
@@ -30,8 +28,6 @@ CATEGORY = "bayesflex_uncertainty"
 
 #: Attributes that ChimeraX is given, by column.
 ATTRIBUTES = ("sd", "radius_90", "contraction", "support", "prior_only")
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,6 @@ class ResidueRow:
     prior_only: int | None = None
     r_hat: float | None = None
     ess: float | None = None
-
-
-#: Columns of ``uncertainty.csv`` that are numbers and no part of a residue's name.
-_NUMBERS = {item.name for item in fields(ResidueRow)} - {"chain", "number", "insertion_code", "name", "basis"}
 
 
 def residue_rows(
@@ -147,33 +139,6 @@ def write_uncertainty(rows: Iterable[ResidueRow], path: Path) -> None:
     """
     names = [item.name for item in fields(ResidueRow)]
     write_csv(path, names, ([getattr(row, name) for name in names] for row in rows))
-
-
-def read_uncertainty(path: Path) -> dict[str, Array]:
-    """Return the columns of numbers of an ``uncertainty.csv`` by name, shape (n_residues,), NaN for an empty cell.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or is no such table.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected the uncertainty.csv of a fit.") from error
-    if not {"chain", "number", "sd"} <= set(header) or any(len(line) != len(header) for line in lines):
-        raise InputError(
-            f"{path}: expected the uncertainty.csv of a fit, with a cell for each of its columns in a row."
-        )
-    columns: dict[str, Array] = {}
-    for index, name in enumerate(header):
-        if name in _NUMBERS:
-            try:
-                columns[name] = np.array([float(line[index] or "nan") for line in lines])
-            except ValueError as error:
-                raise InputError(f"{path}: column {name} holds something that is no number ({error}).") from error
-    return columns
 
 
 def write_attributes(rows: Sequence[ResidueRow], path: Path) -> None:
