@@ -128,7 +128,6 @@ def test_settings_of_another_version_are_no_reason_to_fail(folder):
         ("summary.json", "{", "summary.json"),
         ("summary.json", "[]", "an object"),
         ("uncertainty.csv", "a,b\n1,2\n", "uncertainty.csv"),
-        ("uncertainty.csv", "chain,number,insertion_code,name,sd\nA,1,,ALA,x\n", "no number"),
         ("uncertainty.csv", "chain,number\nA\n", "line 2"),
         ("validation_residues.csv", "", "is empty"),
         ("validation.json", "3", "an object"),
@@ -146,6 +145,14 @@ def test_a_damaged_file_is_named(run, folder, file, content, said):
     assert outcome.err.startswith("Error: ")
     assert said in outcome.err
     assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_cell_that_is_no_number_is_named(run, folder):
+    text = (folder / "uncertainty.csv").read_text(encoding="utf-8")
+    (folder / "uncertainty.csv").write_text(text.replace(",sampled,", ",sampled,x", 1), encoding="utf-8")
+    outcome = run("report", folder)
+    assert outcome.code == 2
+    assert "column sd holds something that is no number" in outcome.err
 
 
 def test_a_folder_without_a_run_is_refused(run, tmp_path):

@@ -117,7 +117,7 @@
     const checked = (id) => Boolean(byId(id) && byId(id).checked);
     const chosen = () => (document.querySelector('input[name="colour"]:checked') || { value: "chain" }).value;
 
-    function paint() {
+    function paintModels() {
       const colour = hasModels ? colourOf(chosen()) : null;
       for (const name of Object.keys(models)) {
         const { model } = models[name];
@@ -134,7 +134,6 @@
       }
       paintEnsemble(colour);
       paintKey();
-      viewer.render();
     }
 
     // Draws become models of their own, made when they are first asked for.
@@ -230,19 +229,20 @@
           smoothness: 4,
         });
       }
-      viewer.render();
     }
 
+    function repaint() { paintModels(); viewer.render(); }
+    function repaintMap() { paintMap(); viewer.render(); }
     let waiting = null;
     function soon(task) {
       clearTimeout(waiting);
       waiting = setTimeout(task, 60);
     }
-    for (const id of ["show-fitted", "show-start", "show-ensemble"]) if (byId(id)) byId(id).addEventListener("change", paint);
-    for (const input of document.querySelectorAll('input[name="colour"]')) input.addEventListener("change", paint);
+    for (const id of ["show-fitted", "show-start", "show-ensemble"]) if (byId(id)) byId(id).addEventListener("change", repaint);
+    for (const input of document.querySelectorAll('input[name="colour"]')) input.addEventListener("change", repaint);
     if (volume) {
-      byId("show-map").addEventListener("change", paintMap);
-      for (const id of ["contour", "opacity"]) byId(id).addEventListener("input", () => soon(paintMap));
+      byId("show-map").addEventListener("change", repaintMap);
+      for (const id of ["contour", "opacity"]) byId(id).addEventListener("input", () => soon(repaintMap));
     }
     if (scene.ensemble) byId("n-draws").textContent = String(scene.ensemble.number);
 
@@ -289,11 +289,13 @@
       if (mark) { viewer.removeShape(mark); mark = null; }
       viewer.zoomTo(shown.length ? { model: shown } : {});
       viewer.zoom(0.92 * Math.min(1, element.clientWidth / element.clientHeight));
-      viewer.render();
     }
-    paint();
-    paintMap();
+    // The viewer draws whenever it turns or zooms: first of all, while there is nothing to draw.
+    for (const { model } of Object.values(models)) model.setStyle({}, {});
     seeAll();
+    paintModels();
+    paintMap();
+    viewer.render();
     byId("reset").addEventListener("click", seeAll);
     return { viewer, find: (residue) => point(residue, "fitted" in models ? "fitted" : "start", true) };
   }
