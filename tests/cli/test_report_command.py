@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bayesflex.errors import InputError
@@ -69,6 +70,16 @@ def test_the_command_shown_repeats_the_fit(run, made, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     first, again = (read_structure(path / "fitted.cif").coords for path in (made, tmp_path / "again"))
     assert (first == again).all()
+
+
+def test_the_start_of_a_docked_fit_is_where_docking_put_it(made, folder):
+    text = (folder / "config.toml").read_text(encoding="utf-8")
+    pose = "dock = true\npose = [0.0, 0.0, 0.5, 10.0, -20.0, 30.0]"
+    text = text.replace("dock = false\n", "").replace("pose = []\n", "")
+    (folder / "config.toml").write_text(text.replace("[fit]", f"[fit]\n{pose}"), encoding="utf-8")
+    before, after = (read_run(path).start.coords for path in (made, folder))
+    turn = np.array([[np.cos(0.5), -np.sin(0.5), 0.0], [np.sin(0.5), np.cos(0.5), 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(after, before @ turn.T + [10.0, -20.0, 30.0], atol=1e-6)
 
 
 def test_inputs_that_moved_are_found_beside_the_run_and_others_are_not_taken(made, folder):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig, load_config, load_records
 from bayesflex.density_map import DensityMap
+from bayesflex.docking.pose import moved
 from bayesflex.errors import BayesflexError, InputError
 from bayesflex.io.maps import read_map
 from bayesflex.io.structures import read_structure
@@ -123,6 +124,9 @@ def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
     start = known.start
     if start is None:
         start = _input(folder, inputs, "model", read_structure, notes)
+        if start is not None and config is not None and config.pose:
+            # What the fit began with is the model where docking put it.
+            start = start.with_coords(moved(start.coords, config.pose))
     start = _comparable(start, fitted, notes)
     density, density_name = _density(folder, inputs, known, config, notes)
     return RunData(
