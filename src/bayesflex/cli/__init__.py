@@ -9,11 +9,12 @@ from bayesflex.cli.docking import dock
 from bayesflex.cli.files import get, info, modes, simulate
 from bayesflex.cli.fitting import compare, demo, fit, report
 from bayesflex.cli.frame import app, main
+from bayesflex.cli.many import batch
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the order of the help.
-COMMANDS = (fit, dock, report, simulate, modes, info, get, compare, calibrate, validate, demo)
+COMMANDS = (fit, batch, dock, report, simulate, modes, info, get, compare, calibrate, validate, demo)
 
 for _command in COMMANDS:
     app.command()(_command)
