@@ -56,7 +56,7 @@ _CHECKPOINT_INTERVAL = 0.02
 _CLOCK = ("seconds", "milliseconds_per_gradient")
 
 #: Files that hold the time of writing, or the history of the run; their content is compared otherwise or not at all.
-_TIMED = ("log.txt", "trajectory.dcd", "trace.nc", "summary.json")
+_TIMED = ("log.txt", "trajectory.dcd", "trace.nc", "summary.json", "report.html")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def state_of(out: Path) -> tuple[str, list[str]]:
         if path.name.startswith(".") or path.is_dir() or path.suffix == ".part":
             continue
         try:
-            if path.name == "trajectory.pdb" or path.suffix in (".png", ".dcd", ".defattr", ".txt"):
+            if path.name == "trajectory.pdb" or path.suffix in (".png", ".dcd", ".defattr", ".txt", ".html"):
                 if path.suffix != ".txt" and path.stat().st_size == 0:
                     problems.append(f"{path.name} is empty")
             elif path.suffix in readers:

@@ -50,11 +50,15 @@ def interrupted(run, inputs, out, monkeypatch, writer, error):
         return run("fit", inputs / "a model's.cif", inputs / "map é.mrc", *FIT, "-o", out)
 
 
+#: Files that hold the time, or the way to the map from where they are.
+OWN = ("log.txt", "summary.json", "trajectory.dcd", "trace.nc", "report.html", "view.tcl", "view.cxc")
+
+
 def assert_same_results(out, whole):
-    """All files but those that hold the time."""
+    """All files but those that are each fit's own."""
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
     for path in whole.iterdir():
-        if path.name not in ("log.txt", "summary.json", "trajectory.dcd", "trace.nc"):
+        if path.name not in OWN:
             assert (out / path.name).read_bytes() == path.read_bytes(), path.name
 
 
