@@ -66,8 +66,8 @@ def run_demo(out: Path, seed: int, reporter: Reporter | None = None) -> FitResul
     files = described_files({"model": start_path, "map": map_path, "reference": answer_path})
     write_text(out / CONFIG_FILE, saved_config(result.config, files))
     write_result(result, out)
+    report_or_warning(out, KnownInputs(closed, density, result.summary), shown.message)
     write_summary(result.summary, out)
-    report_or_warning(out, KnownInputs(closed, density), shown.message)
 
     layout, start = two_domain_layout(N_RESIDUES), closed.ca_trace().coords
     distances = result.summary["rmsd_to_reference"]

@@ -214,10 +214,10 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
         listeners.message("ensemble.cif holds CA atoms alone, since all atoms would make a file above 50 MB.")
     write_result(result, out)
     result = _timed(result, began)
+    report_or_warning(out, KnownInputs(given.structure, given.density, result.summary), listeners.message)
     write_summary(result.summary, out)
     folder.end()
     _tell(result, listeners.message)
-    report_or_warning(out, KnownInputs(given.structure, given.density), listeners.message)
     return result
 
 

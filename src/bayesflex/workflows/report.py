@@ -62,10 +62,13 @@ class KnownInputs:
         The model as given, or None.
     density
         The map, or None.
+    summary
+        The numbers of a fit whose ``summary.json``, the last of its files, is still to be written, or None.
     """
 
     start: Structure | None = None
     density: DensityMap | None = None
+    summary: Mapping[str, Any] | None = None
 
 
 def write_report(folder: Path, known: KnownInputs | None = None) -> Path:
@@ -89,11 +92,11 @@ def write_report(folder: Path, known: KnownInputs | None = None) -> Path:
 
 
 def report_or_warning(folder: Path, known: KnownInputs, say: Callable[[str], None]) -> None:
-    """Write the page of a fit that has just been saved; a failure is told and costs nothing else."""
+    """Write the page of a fit that is being saved, before its summary; a failure is told and costs nothing else."""
     try:
         write_report(folder, known)
-    except Exception as error:  # the fit is safe on disk, and no defect of its page may end the command
-        say(f"Warning: {REPORT_FILE} was not written ({error}). Everything else was: see {folder}.")
+    except Exception as error:  # no defect of its page may end a fit
+        say(f"Warning: {REPORT_FILE} was not written ({error}). All other files of the fit are in {folder}.")
 
 
 def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
@@ -119,7 +122,7 @@ def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
     records = load_records(folder / CONFIG_FILE)
     settings, config = _settings(folder, notes)
     inputs = records["input"]
-    summary = _read(folder / SUMMARY_FILE, read_json)
+    summary = _read(folder / SUMMARY_FILE, read_json) if known.summary is None else known.summary
     fitted = _read(folder / "fitted.cif", read_structure)
     start = known.start
     if start is None:
