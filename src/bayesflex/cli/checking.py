@@ -1,4 +1,4 @@
-"""Commands that check what a fit claims: ``calibrate`` and ``validate``."""
+"""Commands that check: what a fit claims (``calibrate``, ``validate``), and the installation (``doctor``)."""
 
 from __future__ import annotations
 
@@ -69,3 +69,17 @@ def validate(
     echo_rows(found.rows())
     echo_notes(found.notes)
     typer.echo(f"Wrote {out}")
+
+
+def doctor(*, debug: Debug = False) -> None:
+    """Check that the installation works, and how fast; exit code 1 if something is wrong."""
+    from bayesflex.workflows.doctor import examine
+
+    wrong = 0
+    for check in examine():
+        wrong += not check.ok
+        typer.echo(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {check.found}")
+    if wrong:
+        typer.echo(f"{wrong} checks found something wrong.", err=True)
+        raise typer.Exit(1)
+    typer.echo("All is well.")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed, both_or_none
-from bayesflex.cli.terminal import progress
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Quiet, Seed, Verbose, both_or_none
+from bayesflex.cli.terminal import echo_wrote, progress
 from bayesflex.cli_settings import with_settings
+
+if TYPE_CHECKING:
+    from bayesflex.protocols import Reporter
 
 
 @with_settings
@@ -43,6 +46,8 @@ def fit(
         bool,
         typer.Option("--resume", help="Go on with an interrupted fit: bayesflex fit --resume OUT is all it takes."),
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
     settings: Mapping[str, object],
 ) -> None:
@@ -53,7 +58,8 @@ def fit(
     halves = both_or_none(half1, half2)
     if resume and map_file is None:
         given = [f"--{name}" for name, path in (others | {"config": config, "half1": half1}).items() if path]
-        _go_on(model, out, given, settings)
+        _go_on(model, out, given, settings, progress(quiet, verbose))
+        echo_wrote(model or out or Path(), quiet)
         return
     if model is None or map_file is None or out is None:
         missing = "MODEL" if model is None else "MAP" if map_file is None else "-o"
@@ -64,11 +70,15 @@ def fit(
     resolved = load_config(config, settings)
     from bayesflex.workflows.fit import run_fit
 
-    run_fit(model, map_file, out, resolved, **others, half_maps=halves, resume=resume, reporter=progress())
-    typer.echo(f"Wrote {out}")
+    run_fit(
+        model, map_file, out, resolved, **others, half_maps=halves, resume=resume, reporter=progress(quiet, verbose)
+    )
+    echo_wrote(out, quiet)
 
 
-def _go_on(folder: Path | None, out: Path | None, given: Sequence[str], settings: Mapping[str, object]) -> None:
+def _go_on(
+    folder: Path | None, out: Path | None, given: Sequence[str], settings: Mapping[str, object], reporter: Reporter
+) -> None:
     """Go on with the interrupted fit in a folder, which is named after --resume or after -o."""
     named = [path for path in (folder, out) if path is not None]
     if len(named) != 1:
@@ -80,8 +90,7 @@ def _go_on(folder: Path | None, out: Path | None, given: Sequence[str], settings
         )
     from bayesflex.workflows.fit import resume_fit
 
-    resume_fit(named[0], settings, progress())
-    typer.echo(f"Wrote {named[0]}")
+    resume_fit(named[0], settings, reporter)
 
 
 def compare(

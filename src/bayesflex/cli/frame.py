@@ -98,7 +98,6 @@ def _failed(ctx: typer.Context, message: str) -> typer.Exit:
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

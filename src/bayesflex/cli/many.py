@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug
-from bayesflex.cli.terminal import progress
+from bayesflex.cli.options import Debug, Quiet
+from bayesflex.cli.terminal import echo_wrote, progress
 
 
 def batch(
@@ -27,6 +27,7 @@ def batch(
         Path | None,
         typer.Option("--config", help="TOML file with settings of all jobs; the table wins over it."),
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Fit many models into many maps; exit code 1 if any failed."""
@@ -35,8 +36,8 @@ def batch(
 
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("a scheduler has its own workers; leave out one of the two", param_hint="--workers")
-    rows = run_batch(read_jobs(jobs, config), out, scheduler=scheduler, workers=workers, reporter=progress())
-    typer.echo(f"Wrote {out}")
+    rows = run_batch(read_jobs(jobs, config), out, scheduler=scheduler, workers=workers, reporter=progress(quiet))
+    echo_wrote(out, quiet)
     if failed := n_failed(rows):
         typer.echo(f"{failed} of {len(rows)} jobs failed: see {out / 'batch.csv'}", err=True)
         raise typer.Exit(1)

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from bayesflex.reporters import ProgressReporter
+    from bayesflex.protocols import Reporter
 
 
-def progress() -> ProgressReporter:
-    """Return what shows a fit while it runs."""
+def progress(quiet: bool = False, verbose: bool = False) -> Reporter:
+    """Return what shows a fit while it runs: usually, its warnings alone, or every iteration."""
     from rich.console import Console
 
-    from bayesflex.reporters import ProgressReporter
+    from bayesflex.reporters import NullReporter, ProgressReporter
 
-    return ProgressReporter(Console())
+    if quiet and verbose:
+        raise typer.BadParameter("expected one of the two, got both", param_hint="--quiet, --verbose")
+
+    class Warnings(NullReporter):
+        """Shows warnings, beside the output."""
+
+        def message(self, text: str) -> None:
+            if text.startswith("Warning"):
+                typer.echo(text, err=True)
+
+    if quiet:
+        return Warnings()
+    return ProgressReporter(Console(force_terminal=False), interval=0.0) if verbose else ProgressReporter(Console())
+
+
+def echo_wrote(out: Path, quiet: bool = False) -> None:
+    """Say where the results are."""
+    if not quiet:
+        typer.echo(f"Wrote {out}")
 
 
 def echo_table(rows: Sequence[Sequence[str]]) -> None:
