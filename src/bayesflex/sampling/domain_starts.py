@@ -47,7 +47,7 @@ _LEAST_BODY = 40
 
 #: A pose must score better than where the body is by so many standard deviations of the score over all poses; one with
 #: this share of the best one's score fits alike.
-_LEAST_GAIN, _ALIKE = 2.0, 0.95
+_LEAST_GAIN, _ALIKE = 2.0, 0.88
 
 #: Poses with this share of the best one's score are compared at the map's own resolution.
 _RIVAL = 0.8
