@@ -65,10 +65,11 @@ def test_a_domain_outside_of_its_density_is_placed_and_its_linker_closed():
     start, truth, _ = turned()
     found = starts(False)
     assert rmsd(start.coords, truth) > 10.0
-    assert len(found.structures) == 1
     assert rmsd(found.structures[0], truth) < 2.5
     assert len(found.messages) == 1
     assert "was placed by a search" in found.messages[0]
+    # Bundles of helices look nearly alike when turned half about: what fits alike is told.
+    assert (len(found.structures) > 1) == ("fit alike" in found.messages[0])
     bonds = np.linalg.norm(np.diff(found.structures[0], axis=0), axis=1)
     before = np.linalg.norm(np.diff(start.coords, axis=0), axis=1)
     assert np.abs(bonds - before).max() < 0.3
