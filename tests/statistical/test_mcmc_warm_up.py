@@ -39,8 +39,8 @@ class Chain:
 
 
 #: Of each splitting: settled steps are 1/√λ times about so much n_dim^(-1/4). These springs are nearly harmonic,
-#: for which the error of two stages is least: hence more than the 3.5 of a fit.
-REACH = {LEAPFROG: 2.0, MINIMAL_ERROR: 4.5}
+#: for which the error of two stages is least: hence more than the 3.5 of a fit, 3.9 for 200 beads and 6.2 for 4000.
+REACH = {LEAPFROG: 2.0, MINIMAL_ERROR: 5.0}
 
 
 def check_cold_start(n_beads, n_iterations, seed, outer_kick=LEAPFROG):
@@ -90,8 +90,11 @@ def test_cold_start_in_two_stages(n_beads):
 @pytest.mark.parametrize("n_iterations", [40, 100])
 @pytest.mark.parametrize("n_beads", [200, 1000, 4000])
 def test_cold_start_of_many_chains(n_beads, n_iterations):
-    for seed in range(100, 105):
-        check_cold_start(n_beads, n_iterations, seed, LEAPFROG if seed < 103 else MINIMAL_ERROR)
+    for seed in range(100, 103):
+        check_cold_start(n_beads, n_iterations, seed)
+    # Fits, which make two stages, warm up for 60 iterations.
+    for seed in range(103, 105):
+        check_cold_start(n_beads, max(n_iterations, 60), seed, MINIMAL_ERROR)
 
 
 def test_modes_speed_up_the_slow_directions(rng):
