@@ -1,9 +1,10 @@
-"""Beads: what a residue scatters, riding on the CA trace.
+"""Beads: what a residue scatters, riding on the trace of CA and C4'.
 
-The unknowns of a fit are the CA positions. The paper renders a unit Gaussian on each; a residue's density is
-better described by a bead at its centroid, or by one for the backbone and one for the side chain. Such beads sit
-in the local frame of three consecutive CA atoms, with three coefficients each taken from the start model, so that
-the unknowns stay 3N and the gradient's pull-back is exact.
+The unknowns of a fit are the positions of the sites: CA of amino acids, C4' of nucleotides. The paper renders a unit
+Gaussian on each; a residue's density is better described by a bead at its centroid, or by one for the backbone and one
+for the side chain or base. Such beads sit in the local frame of three sites of the chain, with three coefficients each
+taken from the start model, so that the unknowns stay 3N and the gradient's pull-back is exact. Ligands and ions are a
+bead each, in the frame of the site nearest to them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from bayesflex.chain import bonded_to_next
 from bayesflex.errors import ConfigError
@@ -30,8 +32,20 @@ _BACKBONE = ("N", "CA", "C", "O", "OXT")
 #: Three CA are in line where |v| is below this fraction of |u|: at 0.1, an angle above 169°.
 _IN_LINE = 0.1
 
+#: Electrons of the heavy atoms of an average amino acid, C4.94 N1.36 O1.48 S0.04 (Senko et al., J. Am. Soc. Mass
+#: Spectrom. 6 (1995) 229): the unit of weights where a model has no amino acid.
+_AMINO_ACID = 51.6
+
 #: Scattering power of an atom whose element the file does not tell: carbon's.
 _UNKNOWN_ELEMENT = 6.0
+
+
+#: Phosphate atoms of a nucleotide, by names of today and of before 2008; with the sugar (names with a prime) they are
+#: its backbone.
+_PHOSPHATE = ("P", "OP1", "OP2", "OP3", "O1P", "O2P", "O3P")
+
+#: Names of water, whose molecules are not where the model says once it moves.
+WATER = ("HOH", "DOD", "WAT", "H2O", "TIP", "TIP3", "SOL")
 
 
 class BeadArrays(NamedTuple):
@@ -54,26 +68,29 @@ N_CLASSES = 4
 
 @dataclass(frozen=True, eq=False)
 class BeadModel:
-    """Beads in the local frames of a CA trace: ``b = r_i + a u + b v + c (u × v)``.
+    """Beads in the local frames of a trace: ``b = r_i + a u + b v + c (u × v)``.
 
-    u = r_{k+1} - r_{k-1} and v = 2 r_k - r_{k-1} - r_{k+1}, with k the residue itself or, at the end of a chain, its
-    neighbour. The frame is a polynomial of the coordinates: it has no singular point.
+    u = r_{k+m} - r_{k-m} and v = 2 r_k - r_{k-m} - r_{k+m}, with k the residue itself or, at the end of a chain, the
+    nearest with neighbours on both sides; m is 1 for amino acids and 2 for nucleotides. The frame is a polynomial of
+    the coordinates: it has no singular point.
 
     Parameters
     ----------
     residue
-        Index of the CA that each bead sits on, shape (n_beads,).
+        Index of the site that each bead sits on, shape (n_beads,).
     frame
-        Indices k - 1, k, k + 1 of each bead's frame, shape (n_beads, 3).
+        Indices k - m, k, k + m of each bead's frame, shape (n_beads, 3).
     coefficients
         (a, b, c), shape (n_beads, 3); c in 1/Å. All zero for a bead on the CA.
     weights
-        Scattering weights, mean 1 per residue, shape (n_beads,).
+        Scattering weights in units of the model's mean amino acid, shape (n_beads,).
     spread
         Root mean square distance of the atoms from their bead, per direction, Å; 0 for unit CA beads.
     blur
         Standard deviation by which each bead is wider than the sharpest one, Å, shape (n_beads,); None where all are
         alike. It comes from the B-factors.
+    n_others
+        How many of the last beads are no part of the residue whose site they ride on: ligands and ions.
     """
 
     residue: NDArray[np.int64]
@@ -82,6 +99,7 @@ class BeadModel:
     weights: Array
     spread: float
     blur: Array | None = None
+    n_others: int = 0
 
     @cached_property
     def classes(self) -> tuple[NDArray[np.int64], Array] | None:
@@ -119,16 +137,21 @@ class BeadModel:
 
         For blurred maps: two beads a residue make four times the pairs, and no difference there.
         """
-        residues, group = np.unique(self.residue, return_inverse=True)
-        if len(residues) == len(self.residue):
+        # What is no part of its residue stays a bead of its own.
+        n_own = len(self.residue) - self.n_others
+        sites = int(self.residue.max(initial=-1)) + 1
+        key = np.concatenate([self.residue[:n_own], sites + np.arange(self.n_others)])
+        _, first, group = np.unique(key, return_index=True, return_inverse=True)
+        if len(first) == len(key):
             return self
         weights = np.bincount(group, self.weights).astype(np.float64)
         coefficients = np.stack(
             [np.bincount(group, self.weights * self.coefficients[:, k]) / weights for k in range(3)], axis=1
         )
-        _, first = np.unique(self.residue, return_index=True)
         blur = None if self.blur is None else np.sqrt(np.bincount(group, self.weights * self.blur**2) / weights)
-        return BeadModel(residues, self.frame[first], coefficients, weights, self.spread, blur)
+        return BeadModel(
+            self.residue[first], self.frame[first], coefficients, weights, self.spread, blur, self.n_others
+        )
 
     def attach(self, likelihood: Likelihood) -> Likelihood:
         """Return a likelihood of the CA positions from one of the bead positions."""
@@ -162,48 +185,87 @@ def ca_beads(ca: Structure) -> BeadModel:
 
 
 def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
-    """Return one bead per residue at its centroid or, split, one for the backbone and one for the side chain."""
-    of_residue = _ca_of_atoms(structure, ca)
-    atoms = np.flatnonzero((of_residue >= 0) & ~np.isin(structure.element, ["H", "D"]))
+    """Return one bead per residue at its centroid or, split, one for its backbone and one for side chain or base.
+
+    Ligands and ions follow, one bead each.
+    """
+    atoms, slot = _slots(structure, ca, split)
     coords = structure.coords[atoms]
     weight = atomic_numbers(structure.element[atoms])
     weight[weight == 0.0] = _UNKNOWN_ELEMENT
-    # Two slots for each residue, the second one for its side chain; only slots with atoms become beads.
-    slot = 2 * of_residue[atoms]
-    if split:
-        slot += ~np.isin(structure.atom_name[atoms], _BACKBONE)
+    # Only slots with atoms become beads.
     slots, bead = np.unique(slot, return_inverse=True)
     total = np.bincount(bead, weight)
     centre = np.stack([np.bincount(bead, weight * coords[:, axis]) for axis in range(3)], axis=1) / total[:, None]
     variance = weight @ np.sum((coords - centre[bead]) ** 2, axis=1) / (3.0 * weight.sum())
     spread = math.sqrt(float(variance))
-    residue = slots // 2
-    frame = _frames(ca)[residue]
+    n_own = int(np.searchsorted(slots, 2 * ca.n_atoms))
+    frames = _frames(ca)
+    residue = np.concatenate([slots[:n_own] // 2, _nearest_sites(ca.coords, frames, centre[n_own:])])
+    frame = frames[residue]
     coefficients = _coefficients(ca.coords, residue, frame, centre)
-    return BeadModel(residue, frame, coefficients, total * ca.n_atoms / total.sum(), spread)
+    amino = ~ca.is_nucleotide_site
+    unit = total[:n_own][amino[residue[:n_own]]].sum() if amino.any() else _AMINO_ACID
+    weights = total * max(np.count_nonzero(amino), 1) / unit
+    return BeadModel(residue, frame, coefficients, weights, spread, None, len(slots) - n_own)
+
+
+def _slots(structure: Structure, ca: Structure, split: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the atoms that scatter and the slot of each, shapes (n,).
+
+    Two slots for each site, the second one for side chain or base where they are split, then one for each ligand or
+    ion.
+    """
+    of_residue = _site_of_atoms(structure, ca)
+    other = (of_residue < 0) & ~np.isin(structure.residue_name, WATER)
+    atoms = np.flatnonzero(((of_residue >= 0) | other) & ~np.isin(structure.element, ["H", "D"]))
+    site, name = of_residue[atoms], structure.atom_name[atoms]
+    slot = 2 * site
+    if split:
+        sugar = np.char.endswith(name, "'") | np.char.endswith(name, "*")
+        of_nucleotide = ca.is_nucleotide_site[site]  # of the last site for others, which are overwritten below
+        slot += ~np.where(of_nucleotide, sugar | np.isin(name, _PHOSPHATE), np.isin(name, _BACKBONE))
+    _, group = np.unique(structure.residue_index[atoms[site < 0]], return_inverse=True)
+    slot[site < 0] = 2 * ca.n_atoms + group
+    return atoms, slot
+
+
+def _nearest_sites(ca: Array, frames: NDArray[np.int64], points: Array) -> NDArray[np.int64]:
+    """Return the site nearest to each point whose frame has three directions, or any where none has, shape (n,)."""
+    if len(points) == 0:
+        return np.zeros(0, dtype=np.int64)
+    before, middle, after = (ca[frames[:, k]] for k in range(3))
+    u, v = np.linalg.norm(after - before, axis=1), np.linalg.norm(2.0 * middle - before - after, axis=1)
+    usable = np.flatnonzero(v > 2.0 * _IN_LINE * u)
+    if len(usable) == 0:
+        usable = np.arange(len(ca))
+    return np.asarray(usable[np.asarray(cKDTree(ca[usable]).query(points)[1])])
 
 
 def centroid_beads(structure: Structure, ca: Structure) -> BeadModel:
-    """Return one bead per residue at the centroid of its heavy atoms, weighted by atomic number."""
+    """Return one bead per residue, ligand and ion at the centroid of its heavy atoms, weighted by atomic number."""
     return _grouped(structure, ca, split=False)
 
 
 def two_beads(structure: Structure, ca: Structure) -> BeadModel:
-    """Return a backbone and a side-chain bead per residue, weighted by atomic number."""
+    """Return beads weighted by atomic number: backbone and side chain, or phosphate with sugar and base.
+
+    Ligands and ions are one bead each.
+    """
     return _grouped(structure, ca, split=True)
 
 
 def make_beads(name: str, structure: Structure, ca: Structure, b_factors: bool = False) -> BeadModel:
     """Return the beads of a model by their name in the configuration: "ca", "centroid", "two".
 
-    A model that holds nothing but CA atoms gives unit CA beads whatever the name.
+    A model that holds nothing but CA and C4' atoms in its residues gives unit beads on them whatever the name.
 
     Parameters
     ----------
     name
         What a residue scatters.
     structure, ca
-        The model and its CA trace.
+        The model and its trace.
     b_factors
         Whether beads are widened by the mean B-factors of their atoms: the resolution says how wide the sharpest bead
         is, and B = 8π² u² (one direction) by how much another is wider.
@@ -215,27 +277,20 @@ def make_beads(name: str, structure: Structure, ca: Structure, b_factors: bool =
     """
     if name not in ("ca", "centroid", "two"):
         raise ConfigError(f"bead: expected ca, centroid or two, got {name!r}")
-    if name == "ca" or not np.any(~structure.is_ca & (_ca_of_atoms(structure, ca) >= 0)):
+    if name == "ca" or not np.any(~structure.is_site & (_site_of_atoms(structure, ca) >= 0)):
         beads = ca_beads(ca)
     else:
         beads = centroid_beads(structure, ca) if name == "centroid" else two_beads(structure, ca)
-    return replace(beads, blur=_blur(_b_factors(beads, structure, ca))) if b_factors else beads
+    return replace(beads, blur=_blur(_b_factors(beads, structure, ca, name == "two"))) if b_factors else beads
 
 
-def _b_factors(beads: BeadModel, structure: Structure, ca: Structure) -> Array:
+def _b_factors(beads: BeadModel, structure: Structure, ca: Structure, split: bool) -> Array:
     """Return the mean B-factor (Å²) of the atoms of each bead, shape (n_beads,)."""
-    of_residue = _ca_of_atoms(structure, ca)
-    atoms = np.flatnonzero((of_residue >= 0) & ~np.isin(structure.element, ["H", "D"]))
     if beads.on_ca:
         return np.asarray(ca.b_factor, dtype=np.float64)
-    # Two beads of a residue come backbone first; a single one holds all its atoms.
-    count = np.bincount(beads.residue, minlength=ca.n_atoms)
-    side = ~np.isin(structure.atom_name[atoms], _BACKBONE) & (count[of_residue[atoms]] > 1)
-    first = np.searchsorted(beads.residue, of_residue[atoms])
-    bead = first + side
-    return np.bincount(bead, structure.b_factor[atoms], minlength=len(beads.residue)) / np.bincount(
-        bead, minlength=len(beads.residue)
-    )
+    atoms, slot = _slots(structure, ca, split)
+    _, bead = np.unique(slot, return_inverse=True)
+    return np.bincount(bead, structure.b_factor[atoms]) / np.bincount(bead)
 
 
 def _blur(b_factor: Array) -> Array:
@@ -252,8 +307,8 @@ def _classes(blur: Array) -> tuple[NDArray[np.int64], Array]:
     return kind.astype(np.int64), np.sqrt(mean)
 
 
-def _ca_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
-    """Return the index of the CA of each atom's residue, or -1, shape (n_atoms,)."""
+def _site_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
+    """Return the index of the site of each atom's residue, or -1, shape (n_atoms,)."""
     row = {
         key: index
         for index, key in enumerate(zip(ca.chain, ca.residue_number, ca.insertion_code, ca.residue_name, strict=True))
@@ -263,16 +318,22 @@ def _ca_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
 
 
 def _frames(ca: Structure) -> NDArray[np.int64]:
-    """Return k - 1, k, k + 1 for each residue; k itself three times where the chain is shorter than three."""
+    """Return k - m, k, k + m for each residue; k itself three times where the chain is shorter than three.
+
+    m is 1 for amino acids. It is 2 for nucleotides in chains of five or more: three consecutive C4' of a double helix
+    are nearly in line (150° to 165°), every other one is not, and a base stays in place as C4' jitter.
+    """
     segment = np.concatenate([[0], np.cumsum(~bonded_to_next(ca))])
+    nucleotide = ca.is_nucleotide_site
     frame = np.empty((ca.n_atoms, 3), dtype=np.int64)
     for label in np.unique(segment):
         members = np.flatnonzero(segment == label)
         if len(members) < 3:
             frame[members] = members[:, None]
         else:
-            middle = np.clip(members, members[0] + 1, members[-1] - 1)
-            frame[members] = middle[:, None] + np.array([-1, 0, 1])
+            m = 2 if nucleotide[members[0]] and len(members) >= 5 else 1
+            middle = np.clip(members, members[0] + m, members[-1] - m)
+            frame[members] = middle[:, None] + np.array([-m, 0, m])
     return frame
 
 

@@ -1,16 +1,18 @@
-"""Carrying: every atom of a model follows the CA trace to its new place.
+"""Carrying: every atom of a model follows the trace to its new place.
 
-The fit moves CA atoms alone; here the rest of the model goes along by smooth local
-rigid motions. Not a refinement: no energy is minimised. Written for models whose
+The fit moves sites alone, CA of amino acids and C4' of nucleotides; here the rest of the model
+goes along by smooth local rigid motions. Not a refinement: no energy is minimised. Written for models whose
 CA-CA distances stay near those of the start.
 
-Every residue gets a rotation from the motion of the CA atoms around it, and then
+Every residue gets a rotation from the motion of the sites around it: an amino acid from the CA of its chain, a
+nucleotide from the C4' of all strands, so that paired bases turn alike. Then
 
 - the peptide unit between two bonded residues (C, O; N, H) moves as one rigid body with
-  its two CA atoms, so that the peptide bond keeps its length exactly;
-- a side chain turns about its CA with the N and C beside it;
-- a residue without CA (nucleotide, ligand, ion, water) moves as one rigid body with the CA
-  atoms nearest to it, of any chain; residues bonded to each other share these CA atoms.
+  its two CA atoms, so that the peptide bond keeps its length exactly; likewise the phosphate between two nucleotides
+  (O3'; P, OP1, OP2, O5') with its two C4';
+- a side chain turns about its CA with the N and C beside it; a nucleotide's sugar and base turn with it;
+- a residue without site (ligand, ion, water) moves as one rigid body with the sites
+  nearest to it, of any chain; residues bonded to each other share these sites.
 """
 
 from __future__ import annotations
@@ -31,22 +33,25 @@ Indices = NDArray[np.int64]
 
 #: Standard deviation (Å) of the weights about a CA: first neighbours in sequence and space weigh most.
 _CA_WIDTH = 5.0
-#: The same about a residue without CA, whose nearest CA atoms are further apart.
+#: The same about a nucleotide and about a residue without site, whose nearest sites are further apart.
 _OTHER_WIDTH = 8.0
-#: Longest covalent bond (Å) between residues without CA, and how often their weights are averaged over such bonds:
+#: Longest covalent bond (Å) between residues without site, and how often their weights are averaged over such bonds:
 #: twice halves the strain of the O3'-P bonds of bent DNA, and more gains nothing.
 _COVALENT_BOND = 1.9
 _N_AVERAGES = 2
 #: Neighbours that count, at most.
 _N_NEIGHBOURS = 32
-#: Longest C-N distance (Å) that is a peptide bond (1.33 Å) in a poor model.
-_PEPTIDE_BOND = 2.0
+#: Longest C-N and O3'-P distance (Å) that is a bond (1.33 and 1.6 Å) in a poor model.
+_UNIT_BOND = 2.0
 #: Pull (Å²) of a local rotation to the rotation of the whole. It decides what too few neighbours or neighbours on
 #: a line leave open, and is nothing beside the spread (some 30 Å²) of ordinary neighbours.
 _PULL = 1e-3
 
-_PEPTIDE_BEFORE = ("C", "O")  # atoms of the residue before the bond
-_PEPTIDE_AFTER = ("N", "H", "HN", "D")  # and of the one after; "HN" is CHARMM's name
+# Atoms of the unit between two residues, those of the one before the bond and of the one after, the bonded ones first.
+_PEPTIDE_BEFORE = ("C", "O")
+_PEPTIDE_AFTER = ("N", "H", "HN", "D")  # "HN" is CHARMM's name
+_PHOSPHATE_BEFORE = ("O3'", "O3*")
+_PHOSPHATE_AFTER = ("P", "OP1", "OP2", "O1P", "O2P", "O5'", "O5*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +63,18 @@ class Carrier:
     coords
         Positions of all atoms at the start, shape (n_atoms, 3), Å.
     ca
-        Atom index of each CA of the trace, shape (n_ca,).
+        Atom index of each site of the trace, shape (n_ca,).
     body
         Rigid body of each atom, shape (n_atoms,): first one per residue of the trace, then one per residue
-        without CA, then one per peptide unit.
+        without site, then one per peptide unit or phosphate.
     ca_weights, other_weights
-        Weights of the CA atoms that move each residue of the trace and each residue without CA, rows of sum 1,
+        Weights of the sites that move each residue of the trace and each residue without site, rows of sum 1,
         shapes (n_ca, n_ca) and (n_other, n_ca).
     peptides
-        Trace indices (before, after) of each peptide unit, shape (n_peptides, 2).
+        Trace indices (before, after) of each peptide unit and phosphate, shape (n_peptides, 2).
     arms
-        Atom indices of N and C of each residue of the trace, its CA where one is missing, shape (n_ca, 2).
+        Atom indices of N and C of each amino acid, its CA where one is missing, and of a nucleotide twice its C4',
+        shape (n_ca, 2).
     """
 
     coords: Array
@@ -80,9 +86,9 @@ class Carrier:
     arms: Indices
 
     def carry(self, ca_new: Array) -> Array:
-        """Return the positions of all atoms, shape (n_atoms, 3) in Å, for a new CA trace, shape (n_ca, 3).
+        """Return the positions of all atoms, shape (n_atoms, 3) in Å, for a new trace, shape (n_ca, 3).
 
-        Each CA is exactly at its new position.
+        Each site is exactly at its new position.
 
         Raises
         ------
@@ -91,7 +97,7 @@ class Carrier:
         """
         if ca_new.shape != (len(self.ca), 3) or not np.isfinite(ca_new).all():
             raise InputError(
-                f"new CA trace: expected {len(self.ca)} finite positions, shape ({len(self.ca)}, 3), "
+                f"new trace: expected {len(self.ca)} finite positions, shape ({len(self.ca)}, 3), "
                 f"got shape {ca_new.shape} with {int(np.count_nonzero(~np.isfinite(ca_new)))} values not finite"
             )
         ca_old = self.coords[self.ca]
@@ -126,14 +132,14 @@ class Carrier:
 
 
 def carry(structure: Structure, ca_new: Array) -> Array:
-    """Return the positions of all atoms of a model whose CA trace moves to ``ca_new``.
+    """Return the positions of all atoms of a model whose trace moves to ``ca_new``.
 
     Parameters
     ----------
     structure
         The model at the start.
     ca_new
-        New positions of ``structure.ca_trace()``, shape (n_ca, 3), Å.
+        New positions of ``structure.trace()``, shape (n_ca, 3), Å.
 
     Returns
     -------
@@ -143,20 +149,20 @@ def carry(structure: Structure, ca_new: Array) -> Array:
     Raises
     ------
     InputError
-        If the model has no CA, or the new trace does not fit it.
+        If the model has neither CA nor C4', or the new trace does not fit it.
     """
     return make_carrier(structure).carry(ca_new)
 
 
 def make_carrier(structure: Structure) -> Carrier:
-    """Find the rigid bodies of a model and the CA atoms that move each.
+    """Find the rigid bodies of a model and the sites that move each.
 
     Raises
     ------
     InputError
-        If the model has no CA.
+        If the model has neither CA nor C4'.
     """
-    ca = structure.ca_indices
+    ca = structure.site_indices
     residue = structure.residue_index
     n_residues = structure.n_residues
     trace_of_residue = np.full(n_residues, -1)
@@ -167,15 +173,28 @@ def make_carrier(structure: Structure) -> Carrier:
     body_of_residue[others] = len(ca) + np.arange(len(others))
     body = body_of_residue[residue]
 
+    nucleotide = structure.is_nucleotide_site[ca]
     in_trace = trace_of_residue[residue] >= 0
-    nitrogen = _atom_of_trace(structure, in_trace & (structure.atom_name == "N"), trace_of_residue, len(ca))
-    carbon = _atom_of_trace(structure, in_trace & (structure.atom_name == "C"), trace_of_residue, len(ca))
-    peptides = _find_peptides(structure.coords, nitrogen, carbon)
+    in_nucleotide = in_trace & nucleotide[trace_of_residue[residue]]
+    in_amino = in_trace & ~in_nucleotide
+    nitrogen = _atom_of_trace(structure, in_amino & (structure.atom_name == "N"), trace_of_residue, len(ca))
+    carbon = _atom_of_trace(structure, in_amino & (structure.atom_name == "C"), trace_of_residue, len(ca))
+    phosphorus = _atom_of_trace(structure, in_nucleotide & (structure.atom_name == "P"), trace_of_residue, len(ca))
+    oxygen = np.isin(structure.atom_name, _PHOSPHATE_BEFORE)
+    oxygen = _atom_of_trace(structure, in_nucleotide & oxygen, trace_of_residue, len(ca))
+    peptides = _find_units(
+        structure.coords, np.where(nucleotide, phosphorus, nitrogen), np.where(nucleotide, oxygen, carbon)
+    )
     unit_after, unit_before = np.full(len(ca), -1), np.full(len(ca), -1)
     unit_before[peptides[:, 0]] = np.arange(len(peptides))
     unit_after[peptides[:, 1]] = np.arange(len(peptides))
-    for names, unit in ((_PEPTIDE_BEFORE, unit_before), (_PEPTIDE_AFTER, unit_after)):
-        atoms = np.flatnonzero(in_trace & np.isin(structure.atom_name, names))
+    for members, names, unit in (
+        (in_amino, _PEPTIDE_BEFORE, unit_before),
+        (in_amino, _PEPTIDE_AFTER, unit_after),
+        (in_nucleotide, _PHOSPHATE_BEFORE, unit_before),
+        (in_nucleotide, _PHOSPHATE_AFTER, unit_after),
+    ):
+        atoms = np.flatnonzero(members & np.isin(structure.atom_name, names))
         units = unit[trace_of_residue[residue[atoms]]]
         body[atoms[units >= 0]] = len(ca) + len(others) + units[units >= 0]
 
@@ -191,7 +210,7 @@ def make_carrier(structure: Structure) -> Carrier:
         coords=structure.coords,
         ca=ca,
         body=body,
-        ca_weights=_weights_within_chains(ca_coords, structure.chain[ca]),
+        ca_weights=_weights_of_trace(ca_coords, structure.chain[ca], nucleotide),
         other_weights=other_weights,
         peptides=peptides,
         arms=np.stack([np.where(nitrogen < 0, ca, nitrogen), np.where(carbon < 0, ca, carbon)], axis=1),
@@ -206,34 +225,43 @@ def _atom_of_trace(structure: Structure, mask: NDArray[np.bool_], trace_of_resid
     return result
 
 
-def _find_peptides(coords: Array, nitrogen: Indices, carbon: Indices) -> Indices:
-    """Return trace indices (before, after) of consecutive residues joined by a peptide bond, shape (n, 2)."""
-    before = np.arange(max(len(carbon) - 1, 0))
+def _find_units(coords: Array, first: Indices, last: Indices) -> Indices:
+    """Return trace indices (before, after) of consecutive residues, the last atom of one bonded to the next's first.
+
+    ``first`` (N, P) and ``last`` (C, O3') are atom indices, -1 where there is none, shape (n_ca,); the result (n, 2).
+    """
+    before = np.arange(max(len(last) - 1, 0))
     after = before + 1
-    both = (carbon[before] >= 0) & (nitrogen[after] >= 0)
+    both = (last[before] >= 0) & (first[after] >= 0)
     before, after = before[both], after[both]
-    bonded = np.linalg.norm(coords[carbon[before]] - coords[nitrogen[after]], axis=1) < _PEPTIDE_BOND
+    bonded = np.linalg.norm(coords[last[before]] - coords[first[after]], axis=1) < _UNIT_BOND
     return np.stack([before[bonded], after[bonded]], axis=1)
 
 
-def _weights_within_chains(ca_coords: Array, chain: NDArray[np.str_]) -> csr_array:
-    """Return the weights of the CA atoms of its own chain about each CA, shape (n_ca, n_ca)."""
+def _weights_of_trace(ca_coords: Array, chain: NDArray[np.str_], nucleotide: NDArray[np.bool_]) -> csr_array:
+    """Return the weights of the sites that move each site, shape (n_ca, n_ca).
+
+    About a CA those of its own chain, about a C4' those of all strands.
+    """
     n_ca = len(ca_coords)
+    groups = [(np.flatnonzero((chain == name) & ~nucleotide), _CA_WIDTH) for name in np.unique(chain[~nucleotide])]
+    groups.append((np.flatnonzero(nucleotide), _OTHER_WIDTH))
     rows: list[Indices] = []
     blocks: list[csr_array] = []
-    for name in np.unique(chain):
-        members = np.flatnonzero(chain == name)
+    for members, width in groups:
+        if len(members) == 0:
+            continue
         rows.append(members)
-        blocks.append(_weights(ca_coords[members], ca_coords[members], members, _CA_WIDTH, n_ca))
+        blocks.append(_weights(ca_coords[members], ca_coords[members], members, width, n_ca))
     stacked = csr_array(vstack(blocks))
     order = np.argsort(np.concatenate(rows))
     return csr_array(stacked[order])
 
 
 def _weights(points: Array, ca_coords: Array, columns: Indices, width: float, n_columns: int) -> csr_array:
-    """Return Gaussian weights of the nearest CA atoms about each point, rows of sum 1.
+    """Return Gaussian weights of the nearest sites about each point, rows of sum 1.
 
-    The distance beyond the nearest CA counts, so that a point far from all follows those on its side.
+    The distance beyond the nearest site counts, so that a point far from all follows those on its side.
     """
     k = min(_N_NEIGHBOURS, len(ca_coords))
     # A list of ranks keeps the second axis where k is 1.
@@ -245,7 +273,7 @@ def _weights(points: Array, ca_coords: Array, columns: Indices, width: float, n_
 
 
 def _average_over_bonds(structure: Structure, row: Indices, n_rows: int) -> csr_array:
-    """Return the matrix that averages each residue without CA with those bonded to it, shape (n_rows, n_rows).
+    """Return the matrix that averages each residue without site with those bonded to it, shape (n_rows, n_rows).
 
     ``row`` is the residue's row for each atom, negative for atoms to leave out, shape (n_atoms,).
     """

@@ -189,7 +189,8 @@ class FitConfig:
         default=0.3, metadata=not_negative("Depth of a native contact's well, kcal/mol; 0 for none.", "prior")
     )
     contact_cutoff: float = field(
-        default=10.0, metadata=positive("CA closer than this in the start model are native contacts, Å.", "prior")
+        default=10.0,
+        metadata=positive("CA closer than this in the start model are native contacts, Å; C4' add 4 each.", "prior"),
     )
     network_cutoff: float = field(
         default=10.0, metadata=positive("Cut-off of the elastic network whose modes are used, Å.", "prior")

@@ -75,7 +75,9 @@ def density_support(comparison: Comparison, residual: Residual, ca: Structure) -
     n_ca = ca.n_atoms
     beads = comparison.beads
     positions = beads.place(ca.coords)
-    member = csr_array((np.ones(len(positions)), (beads.residue, np.arange(len(positions)))), (n_ca, len(positions)))
+    # Ligands and ions, which ride on a residue's site, are no density of its own: they keep the model's scale.
+    own = np.arange(len(positions) - beads.n_others)
+    member = csr_array((np.ones(len(own)), (beads.residue[own], own)), (n_ca, len(positions)))
     precision = comparison.weight / comparison.config.copies
     if not comparison.noise_is_known:
         precision = precision / residual.level

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bayesflex.chain import bonded_to_next
-from bayesflex.neighbours import NeighbourList
+from bayesflex.chain import bonded_to_next, extra_reach
+from bayesflex.neighbours import pairs_within_reach
 from bayesflex.normal_modes import NormalModes, structure_modes
 from bayesflex.structure import Structure
 
@@ -32,7 +32,7 @@ N_MODES, SURROUNDINGS = 30, 9.0
 JOINED = 8.0
 
 
-def local_rotations(coords: Array, modes: NormalModes) -> Array:
+def local_rotations(coords: Array, modes: NormalModes, reach: Array | None = None) -> Array:
     """Return how the surroundings of each bead turn in each mode, shape (n_beads, n_modes, 3), per unit amplitude.
 
     The rotation vector w of a bead minimises Σ_j |d_j - d_i - w × (r_j - r_i)|² over its neighbours, d being the mode's
@@ -44,9 +44,11 @@ def local_rotations(coords: Array, modes: NormalModes) -> Array:
         Positions, shape (n_beads, 3), Å.
     modes
         Normal modes there.
+    reach
+        What each bead adds to the distance of its neighbours, Å, shape (n_beads,); None for nothing.
     """
     n = len(coords)
-    first, second = _pairs(coords, SURROUNDINGS)
+    first, second = _pairs(coords, SURROUNDINGS, reach)
     arm = coords[second] - coords[first]
     square = np.sum(arm**2, axis=1)
     inertia = square[:, None, None] * np.eye(3) - arm[:, :, None] * arm[:, None, :]
@@ -61,9 +63,9 @@ def local_rotations(coords: Array, modes: NormalModes) -> Array:
     return rotations
 
 
-def _pairs(coords: Array, reach: float) -> tuple[Indices, Indices]:
-    """Return both directions of all pairs within reach."""
-    rows = NeighbourList(reach, skin=0.0).update(np.ascontiguousarray(coords))
+def _pairs(coords: Array, distance: float, reach: Array | None) -> tuple[Indices, Indices]:
+    """Return both directions of all pairs within a distance and what both add to it."""
+    rows = pairs_within_reach(np.ascontiguousarray(coords), distance, reach)
     start, index = rows if rows is not None else (np.zeros(len(coords) + 1, np.int64), np.zeros(0, np.int32))
     first, second = np.repeat(np.arange(len(coords)), np.diff(start)), index.astype(np.int64)
     return np.concatenate([first, second]), np.concatenate([second, first])
@@ -185,7 +187,7 @@ class Domains:
 
 
 def find_domains(ca: Structure, cutoff: float) -> Domains:
-    """Return the dynamical domains of a CA trace.
+    """Return the dynamical domains of a trace of CA and C4'.
 
     Parameters
     ----------
@@ -204,8 +206,9 @@ def find_domains(ca: Structure, cutoff: float) -> Domains:
     n_modes = min(N_MODES, 3 * n - 6)
     if n_modes < 1 or n < 2 * LEAST_SIZE:
         return Domains(np.zeros(n, np.int64), ((0,),), np.zeros(n, dtype=bool))
-    features = local_rotations(ca.coords, structure_modes(ca, n_modes, cutoff)).reshape(n, -1)
-    first, second = _pairs(ca.coords, JOINED)
+    reach = extra_reach(ca)
+    features = local_rotations(ca.coords, structure_modes(ca, n_modes, cutoff), reach).reshape(n, -1)
+    first, second = _pairs(ca.coords, JOINED, reach)
     along = np.flatnonzero(bonded)
     merges, rises = ward_merges(features, np.append(first, along), np.append(second, along + 1))
     labels, unions = _parted(n, merges, rises)

@@ -1,4 +1,4 @@
-"""The elastic network: springs at rest between CA beads that are close (anisotropic network model).
+"""The elastic network: springs at rest between beads that are close (anisotropic network model).
 
 Atilgan et al., Biophys. J. 80 (2001) 505. Not to be confused with the native contacts of the prior
 (``energy.contacts``), which let go when stretched: this one is only used where it is at rest.
@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import SuperLU, splu
 
 from bayesflex.errors import InputError
-from bayesflex.neighbours import NeighbourList
+from bayesflex.neighbours import pairs_within_reach
 
 Array = NDArray[np.float64]
 
@@ -61,11 +61,11 @@ def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
 
 
 def _springs(
-    coords: Array, cutoff: float, links: NDArray[np.integer] | None, link_stiffness: float
+    coords: Array, cutoff: float, links: NDArray[np.integer] | None, link_stiffness: float, reach: Array | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Return the two beads of each spring, sorted, and its stiffness; shapes (n_springs,)."""
     n = len(coords)
-    rows = NeighbourList(cutoff, skin=0.0).update(coords)
+    rows = pairs_within_reach(coords, cutoff, reach)
     if rows is None:
         raise InputError("elastic network: a coordinate is not finite; expected positions in Å")
     first, second = np.repeat(np.arange(n), np.diff(rows[0])), rows[1].astype(np.int64)
@@ -93,6 +93,7 @@ def network_hessian(
     cutoff: float,
     links: NDArray[np.integer] | None = None,
     link_stiffness: float = CHAIN_STIFFNESS,
+    reach: Array | None = None,
 ) -> sparse.bsr_matrix:
     """Return the second derivatives of the elastic network's energy, ½ Σ k (r - r₀)², at rest.
 
@@ -106,6 +107,9 @@ def network_hessian(
         Pairs joined at any distance, shape (n_links, 2), or None.
     link_stiffness
         Stiffness of these.
+    reach
+        What each bead adds to the cut-off, Å, shape (n_beads,), see :func:`bayesflex.chain.extra_reach`; None for
+        nothing.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def network_hessian(
     """
     coords = np.ascontiguousarray(coords, dtype=np.float64)
     n = len(coords)
-    first, second, stiffness = _springs(coords, cutoff, links, link_stiffness)
+    first, second, stiffness = _springs(coords, cutoff, links, link_stiffness, reach)
     coincident = np.flatnonzero(np.all(coords[first] == coords[second], axis=1))
     if len(coincident):
         m = coincident[0]

@@ -1,6 +1,6 @@
 """Matching: which residue of a reference is which residue of a model.
 
-Works on CA traces, by numbers where they agree and by sequence where they do not.
+Works on traces of CA and C4', by numbers where they agree and by sequence where they do not.
 Superposition and distances are in ``geometry``.
 """
 
@@ -29,6 +29,9 @@ _ENOUGH = 0.5
 #: BLOSUM62 alignments, proteins of equal fold and 30 % identity about 0.2.
 _LEAST_SIMILARITY = 0.2
 
+#: The same of nucleotides, of which every fourth is the same by chance and nearly half in an alignment.
+_LEAST_NUCLEOTIDE_SIMILARITY = 0.7
+
 #: The same in residues: ten residues align with half of them identical by chance.
 _LEAST_IDENTICAL = 8
 
@@ -38,12 +41,16 @@ _NEUTRAL_NAMES = ("ALA", "GLY", "UNK")
 #: Other names of the standard amino acids: CHARMM's and AMBER's protonation states, common modifications.
 _PLAIN_NAMES = {"MSE": "MET", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS"}
 _PLAIN_NAMES |= {"CYX": "CYS", "CYM": "CYS", "ASH": "ASP", "GLH": "GLU", "LYN": "LYS", "LSN": "LYS"}
+#: Those of nucleotides, DNA and RNA alike: CHARMM's, AMBER's, and the PDB's before 2008.
+_PLAIN_NAMES |= {"DA": "A", "DC": "C", "DG": "G", "DT": "T", "DU": "U", "ADE": "A", "CYT": "C", "GUA": "G"}
+_PLAIN_NAMES |= {"THY": "T", "URA": "U"}
+_PLAIN_NAMES |= {f"{sugar}{base}{end}": base for sugar in ("D", "R", "") for base in "ACGTU" for end in "35"}
 _PLAIN_NAMES |= {"SEP": "SER", "TPO": "THR", "PTR": "TYR", "CSO": "CYS", "MLY": "LYS", "M3L": "LYS"}
 
 
 @dataclass(frozen=True, eq=False)
 class ResidueMatch:
-    """Residues of two CA traces that are the same residue.
+    """Residues of two traces that are the same residue.
 
     Parameters
     ----------
@@ -66,7 +73,7 @@ class ResidueMatch:
 
 
 def match_residues(model_ca: Structure, reference_ca: Structure) -> ResidueMatch:
-    """Pair the residues of two CA traces.
+    """Pair the residues of two traces.
 
     Tried in turn, until half of the shorter trace is matched with half of its names agreeing: chain, number and
     insertion code; number and insertion code with chains paired so that most names agree; alignment of the
@@ -111,7 +118,7 @@ def match_residues(model_ca: Structure, reference_ca: Structure) -> ResidueMatch
     raise InputError(
         f"{reference_ca.name} cannot be matched to {model_ca.name}: {len(found['number'])} of {n_shorter} residues "
         f"have chain and number in common, {agreeing(found['number'])} of them the name, and the sequences do not "
-        "align. Give a reference of the same protein, "
+        "align. Give a reference of the same molecule, "
         "or number its residues as in the model."
     )
 
@@ -187,7 +194,8 @@ def _pair_chains(
 
 def _align(model_names: Names, reference_names: Names, model: Indices, reference: Indices) -> Pairs:
     """Return the pairs of indices of two aligned sequences, none where they are not similar."""
-    scoring = gemmi.AlignmentScoring("b")  # BLOSUM62
+    of_nucleotides = np.mean(np.char.str_len(model_names) == 1) > 0.5
+    scoring = gemmi.AlignmentScoring("s" if of_nucleotides else "b")  # identities, BLOSUM62
     cigar = gemmi.align_string_sequences(model_names.tolist(), reference_names.tolist(), [], scoring).cigar_str()
     i = j = n_gaps = 0
     blocks = [np.zeros((0, 2), dtype=np.int64)]
@@ -202,6 +210,7 @@ def _align(model_names: Names, reference_names: Names, model: Indices, reference
         j += length if kind in "MD" else 0
     local = np.concatenate(blocks)
     n_identical = np.count_nonzero(model_names[local[:, 0]] == reference_names[local[:, 1]])
-    if n_identical - 2 * n_gaps < max(_LEAST_SIMILARITY * min(len(model), len(reference)), _LEAST_IDENTICAL):
+    least = _LEAST_NUCLEOTIDE_SIMILARITY if of_nucleotides else _LEAST_SIMILARITY
+    if n_identical - 2 * n_gaps < max(least * min(len(model), len(reference)), _LEAST_IDENTICAL):
         return np.zeros((0, 2), dtype=np.int64)
     return np.stack([model[local[:, 0]], reference[local[:, 1]]], axis=1)

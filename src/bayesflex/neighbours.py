@@ -149,6 +149,43 @@ def pairs_to_rows(pairs: NDArray[np.integer], n: int) -> tuple[Start, Index]:
     return start, np.ascontiguousarray(ordered[:, 1], dtype=np.int32)
 
 
+def pairs_within_reach(
+    coords: Coords,
+    cutoff: float,
+    extra: NDArray[np.float64] | None = None,
+    exclusions: NDArray[np.integer] | None = None,
+) -> tuple[Start, Index] | None:
+    """Return the pairs closer than the cut-off and what both beads add to it, as :meth:`NeighbourList.update` does.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n, 3), Å, C order.
+    cutoff
+        Å.
+    extra
+        What each bead adds to the cut-off, Å, at least zero, shape (n,); None for nothing.
+    exclusions
+        Pairs never listed, shape (n_excluded, 2), or None.
+
+    Returns
+    -------
+    start, index
+        Shapes (n + 1,) and (n_pairs,), or None where a coordinate is not finite.
+    """
+    furthest = cutoff if extra is None else cutoff + 2.0 * float(extra.max(initial=0.0))
+    rows = NeighbourList(furthest, skin=0.0, exclusions=exclusions).update(coords)
+    if rows is None or extra is None:
+        return rows
+    start, index = rows
+    first = np.repeat(np.arange(len(coords)), np.diff(start))
+    distance = np.linalg.norm(coords[index] - coords[first], axis=1)
+    near = distance <= cutoff + extra[first] + extra[index]
+    kept = np.zeros(len(coords) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(first[near], minlength=len(coords)), out=kept[1:])
+    return kept, index[near]
+
+
 class NeighbourList:
     """Half list of the pairs within ``cutoff``, with a skin, so that it is rebuilt only once beads have moved.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.chain import bonded_to_next, pairs_along_chain
+from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FIRST_MODE
 from bayesflex.elastic_network import CHAIN_STIFFNESS, listing, network_hessian, require_connected
 from bayesflex.errors import ConfigError, InputError
@@ -163,6 +163,7 @@ def normal_modes(
     *,
     links: NDArray[np.integer] | None = None,
     link_stiffness: float = CHAIN_STIFFNESS,
+    reach: Array | None = None,
     names: NDArray[np.str_] | None = None,
     method: str = "auto",
 ) -> NormalModes:
@@ -186,6 +187,8 @@ def normal_modes(
         Pairs joined whatever their distance, for example along the chain, shape (n_links, 2), or None.
     link_stiffness
         Stiffness of these in units of the others'.
+    reach
+        What each bead adds to the cut-off, Å, shape (n_beads,); None for nothing.
     names
         What beads are called in messages, shape (n_beads,); None counts them from 1.
     method
@@ -203,17 +206,18 @@ def normal_modes(
     available = 3 * n - 6
     if not 1 <= n_modes <= available:
         raise ConfigError(
-            f"modes: {n_modes} asked for, but {n} CA have {max(available, 0)} internal modes (3N - 6); "
+            f"modes: {n_modes} asked for, but {n} sites (CA or C4') have {max(available, 0)} internal modes (3N - 6); "
             f"ask for 1 to {available}, numbered {FIRST_MODE} to {FIRST_MODE - 1 + available}"
             if available > 0
-            else f"modes: {n_modes} asked for, but {n} CA have none (3N - 6 is {available}); fit local displacements"
+            else f"modes: {n_modes} asked for, but {n} sites (CA or C4') have none (3N - 6 is {available}); fit "
+            "local displacements"
         )
     if not cutoff > 0.0:
         raise ConfigError(f"network cut-off is {cutoff} Å, expected a positive number, for example 10")
     if method not in ("auto", *SOLVERS):
         raise ConfigError(f"modes: expected method 'auto' or one of {', '.join(SOLVERS)}, got {method!r}")
     labels = np.arange(1, n + 1).astype(str) if names is None else names
-    hessian = network_hessian(coords, cutoff, links, link_stiffness)
+    hessian = network_hessian(coords, cutoff, links, link_stiffness, reach)
     require_connected(hessian, cutoff, labels)
     rigid = rigid_motions(np.asarray(coords, dtype=np.float64)).reshape(6, 3 * n)
     network = Network(np.asarray(coords, dtype=np.float64), hessian, rigid, cutoff)
@@ -232,15 +236,17 @@ def normal_modes(
 
 
 def structure_modes(ca: Structure, n_modes: int, cutoff: float) -> NormalModes:
-    """Return the lowest modes of a CA trace whose chains hold together at any cut-off.
+    """Return the lowest modes of a trace of CA and C4' whose chains hold together at any cut-off.
 
     Beads up to three bonds apart are joined by springs, stiffer than the others, since a tail with few neighbours
     would otherwise swing freely: at 8 Å the lowest modes of p97 are then collective, and at 10 Å hardly change.
+    Nucleotides reach further than the cut-off by ``chain.NUCLEOTIDE_REACH`` each: strands are joined, and proteins that
+    touch through DNA alone are one network.
 
     Parameters
     ----------
     ca
-        CA trace.
+        Trace of the model.
     n_modes
         How many modes, numbered from 7.
     cutoff
@@ -256,7 +262,8 @@ def structure_modes(ca: Structure, n_modes: int, cutoff: float) -> NormalModes:
     names = np.array(
         [f"{c} {r}{i}".strip() for c, r, i in zip(ca.chain, ca.residue_number, ca.insertion_code, strict=True)]
     )
-    return normal_modes(ca.coords, n_modes, cutoff, links=pairs_along_chain(bonded_to_next(ca)), names=names)
+    links = pairs_along_chain(bonded_to_next(ca))
+    return normal_modes(ca.coords, n_modes, cutoff, links=links, reach=extra_reach(ca), names=names)
 
 
 def _require_stiff(free: Array, cutoff: float, labels: NDArray[np.str_]) -> None:

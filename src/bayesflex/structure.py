@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from bayesflex.errors import InputError
 from bayesflex.html_tables import html_list, html_table
 
+#: Names of the sugar carbon that stands for a nucleotide: today's, and that of files before 2008.
+NUCLEOTIDE_SITES = ("C4'", "C4*")
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
@@ -98,6 +101,18 @@ class Structure:
         is_ca: NDArray[np.bool_] = (self.atom_name == "CA") & (self.element == "C")
         return is_ca if self.is_ligand is None else is_ca & ~self.is_ligand
 
+    @property
+    def is_nucleotide_site(self) -> NDArray[np.bool_]:
+        """True for the C4' carbon of a chain's nucleotide (never in a ligand), shape (n_atoms,)."""
+        not_in_chain = self.is_hetero if self.is_ligand is None else self.is_ligand
+        found: NDArray[np.bool_] = np.isin(self.atom_name, NUCLEOTIDE_SITES) & (self.element == "C") & ~not_in_chain
+        return found
+
+    @property
+    def is_site(self) -> NDArray[np.bool_]:
+        """True for the atoms that stand for residues: CA of amino acids, C4' of nucleotides, shape (n_atoms,)."""
+        return self.is_ca | self.is_nucleotide_site
+
     def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Structure:
         """Return the atoms of a boolean mask or an index array, in that order."""
         columns = {
@@ -112,6 +127,26 @@ class Structure:
         return replace(self, coords=np.array(coords, dtype=np.float64))
 
     @property
+    def site_indices(self) -> NDArray[np.int64]:
+        """Index of the site (CA or C4') of each residue that has one, shape (n_sites,).
+
+        Raises
+        ------
+        InputError
+            If the model has none.
+        """
+        return self._one_per_residue(
+            self.is_site,
+            "no CA atom and no C4' found",
+            "bayesflex fits CA of amino acids and C4' of nucleotides. Give a model that contains protein, DNA or RNA "
+            "chains with these atoms.",
+        )
+
+    def trace(self) -> Structure:
+        """Return the sites, CA or C4', one per residue; raises InputError if the model has none."""
+        return self.select(self.site_indices)
+
+    @property
     def ca_indices(self) -> NDArray[np.int64]:
         """Index of the CA atom of each residue that has one, shape (n_ca,).
 
@@ -120,18 +155,19 @@ class Structure:
         InputError
             If the model has no CA atom.
         """
-        indices = np.flatnonzero(self.is_ca)
-        if len(indices) == 0:
-            raise InputError(
-                f"{self.name}: no CA atom found among {self.n_atoms} atoms; bayesflex fits the CA trace of a protein. "
-                "Give a model that contains protein chains."
-            )
-        _, first = np.unique(self.residue_index[indices], return_index=True)
-        return np.asarray(indices[first])
+        return self._one_per_residue(self.is_ca, "no CA atom found", "Give a model that contains protein chains.")
 
     def ca_trace(self) -> Structure:
-        """Return the CA atoms, one per residue; raises InputError if the model has none."""
+        """Return the CA atoms, one per residue, without nucleotides; raises InputError if the model has none."""
         return self.select(self.ca_indices)
+
+    def _one_per_residue(self, mask: NDArray[np.bool_], missing: str, advice: str) -> NDArray[np.int64]:
+        """Return the first atom of the mask in each residue that has one, or say what is missing."""
+        indices = np.flatnonzero(mask)
+        if len(indices) == 0:
+            raise InputError(f"{self.name}: {missing} among {self.n_atoms} atoms; {advice}")
+        _, first = np.unique(self.residue_index[indices], return_index=True)
+        return np.asarray(indices[first])
 
     def _repr_html_(self) -> str:
         rows = [

@@ -16,10 +16,11 @@ from bayesflex.workflows.simulate import simulate
 
 
 @pytest.mark.slow
-def test_nucleotides_without_beads_are_the_places_that_are_named(data_dir):
+def test_nucleotides_that_the_model_lacks_are_the_places_that_are_named(data_dir):
     structure = read_structure(data_dir / "p97" / "5ftm.pdb.gz")
     density = simulate(structure, resolution=6.0, voxel=2.0, noise=0.3)
-    prepared = prepare(Inputs(structure, density), FitConfig(resolution=6.0, deformation="local"), lambda text: None)
+    bare = structure.select(~structure.is_hetero)
+    prepared = prepare(Inputs(bare, density), FitConfig(resolution=6.0, deformation="local"), lambda text: None)
     problem, ca = prepared.problem, prepared.ca.coords
     comparison = Comparison(problem.target, prepared.config, problem.beads, problem.start, ca)
     places = residual_regions(check_residual(comparison, [ca]), ca, residue_labels(prepared.ca))

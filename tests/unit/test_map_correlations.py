@@ -15,7 +15,7 @@ from bayesflex.synthetic import two_domain_protein
 from bayesflex.validation.map_correlation import highest, map_correlations
 from bayesflex.validation.model_map import (
     around_model,
-    is_ca_trace,
+    is_bare_trace,
     model_map,
     molecular_region,
     part_of,
@@ -109,8 +109,8 @@ def test_the_region_is_where_the_atoms_are(protein):
 
 def test_a_ca_trace_is_drawn_as_beads(protein):
     trace = protein.ca_trace()
-    assert is_ca_trace(trace)
-    assert not is_ca_trace(protein)
+    assert is_bare_trace(trace)
+    assert not is_bare_trace(protein)
     density = simulate(protein, resolution=8.0)
     model = model_map(trace, density, 8.0)
     assert not model.all_atoms

@@ -191,7 +191,7 @@ def _docked(
     n_threads: int,
     tell: Callable[[str], None],
 ) -> Docking:
-    ca = structure.ca_trace()
+    ca = structure.trace()
     pivot = ca.coords.mean(axis=0)
     about = ca.coords - pivot
     moments = about.T @ about / len(about)

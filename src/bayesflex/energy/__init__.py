@@ -1,4 +1,4 @@
-"""The structural prior: potentials over CA beads about the values of the start model, zero there.
+"""The structural prior: potentials over CA and C4' about the values of the start model, zero there.
 
 A new potential is one file with a class of :class:`bayesflex.protocols.EnergyTerm`'s shape, and one row in ``TERMS``.
 """
@@ -35,12 +35,12 @@ __all__ = ["CHAIN_TERMS", "TERMS", "build_prior"]
 
 
 def build_prior(ca: Structure, config: FitConfig) -> tuple[EnergyTerm, ...]:
-    """Return the energy terms of a CA trace; U is their sum, zero at the trace itself.
+    """Return the energy terms of a trace of CA and C4'; U is their sum, zero at the trace itself.
 
     Parameters
     ----------
     ca
-        CA trace of the start model, one bead per residue.
+        Trace of the start model, one site per residue.
     config
         Gives the constants; a term whose constant is zero is left out.
 

@@ -75,14 +75,15 @@ def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
 
 
 class Angles(ChainTerm):
-    """E = k Σ (θ - θ₀)² over three consecutive bonded CA, θ₀ the angle at the start.
+    """E = k Σ (θ - θ₀)² over three consecutive bonded sites, θ₀ the angle at the start.
 
     Parameters
     ----------
     ca
-        CA trace of the start model.
+        Trace of the start model.
     constant
-        k, kcal/mol/rad² (no factor ½).
+        k, kcal/mol/rad² (no factor ½). Angles of C4' in 1D66 have a standard deviation of 10°, of which
+        k_B T / (2 σ²) makes 9: nucleotides have the constant of amino acids.
     """
 
     name = "angles"

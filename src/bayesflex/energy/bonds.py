@@ -1,4 +1,4 @@
-"""Bonds between consecutive CA: springs at the lengths of the start model."""
+"""Bonds between consecutive sites, CA or C4': springs at the lengths of the start model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import WIDTH, add_to_points, load, load_points, select, shifted_1, splat, square_root, total
 from bayesflex.structure import Structure
+
+#: Stiffness of a bond between nucleotides in units of one between amino acids. Six bonds lie between two C4', and three
+#: of them turn: in 1D66 the distances have a standard deviation of 0.28 Å, of which k_B T / (2 σ²) makes 3.7
+#: kcal/mol/Å², a tenth of the default.
+NUCLEOTIDE_STIFFNESS = 0.1
 
 
 class BondArrays(NamedTuple):
@@ -45,14 +50,14 @@ def bond_energy(coords, gradient, bonds):  # type: ignore[no-untyped-def]
 
 
 class Bonds(ChainTerm):
-    """E = k Σ (b - b₀)² over consecutive bonded CA, b₀ the length at the start.
+    """E = k Σ (b - b₀)² over consecutive bonded sites, b₀ the length at the start.
 
     Parameters
     ----------
     ca
-        CA trace of the start model.
+        Trace of the start model.
     constant
-        k, kcal/mol/Å² (no factor ½, as in CHARMM and AMBER).
+        k of CA, kcal/mol/Å² (no factor ½, as in CHARMM and AMBER); that of C4' is ``NUCLEOTIDE_STIFFNESS`` times it.
     """
 
     name = "bonds"
@@ -61,7 +66,8 @@ class Bonds(ChainTerm):
         super().__init__(ca.n_atoms)
         first = runs(bonded_to_next(ca), 1)
         length = np.linalg.norm(ca.coords[first + 1] - ca.coords[first], axis=1)
-        self.arrays = BondArrays(*along_chain(self.n_beads, first, length, np.full(len(first), constant)))
+        stiffness = np.where(ca.is_nucleotide_site[first], NUCLEOTIDE_STIFFNESS * constant, constant)
+        self.arrays = BondArrays(*along_chain(self.n_beads, first, length, stiffness))
 
     def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(bond_energy(coords, gradient, self.arrays))

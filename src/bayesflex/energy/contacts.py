@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesflex.chain import bonded_to_next, pairs_along_chain
+from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
-from bayesflex.neighbours import NeighbourList
+from bayesflex.neighbours import pairs_within_reach
 from bayesflex.simd import WIDTH, load, padded, splat, store, total
 from bayesflex.structure import Structure
 
@@ -82,11 +82,12 @@ class NativeContacts(Term):
     Near r₀, u is (r - r₀)/w, and the well is a Gaussian of width w, ε (1 - exp(-u²/2)), within 0.07 ε for every u:
     the power replaces exponential and square root by one division. A lost contact costs ε, at any distance.
     Pairs are those within the cut-off that are not joined by three bonds or fewer, within chains and between them.
+    Each nucleotide of a pair adds ``chain.NUCLEOTIDE_REACH`` to it, so that base pairs are contacts.
 
     Parameters
     ----------
     ca
-        CA trace of the start model.
+        Trace of the start model: CA, and C4' of nucleotides.
     depth
         ε, kcal/mol per contact.
     cutoff
@@ -99,7 +100,7 @@ class NativeContacts(Term):
         super().__init__(ca.n_atoms)
         coords = np.ascontiguousarray(ca.coords, dtype=np.float64)
         exclusions = pairs_along_chain(bonded_to_next(ca))
-        rows = NeighbourList(cutoff, skin=0.0, exclusions=exclusions).update(coords)
+        rows = pairs_within_reach(coords, cutoff, extra_reach(ca), exclusions)
         start, index = rows if rows is not None else (np.zeros(self.n_beads + 1, np.int64), np.zeros(0, np.int32))
         first = np.repeat(np.arange(self.n_beads), np.diff(start))
         distance2 = np.sum((coords[index] - coords[first]) ** 2, axis=1)

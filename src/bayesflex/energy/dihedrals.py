@@ -126,7 +126,7 @@ def dihedral_angles(coords: Array, first: np.ndarray) -> Array:
 
 
 class Dihedrals(ChainTerm):
-    """E = k Σ w [1 - cos(φ - φ₀) + ½ (1 - cos 3(φ - φ₀))] over four consecutive bonded CA.
+    """E = k Σ w [1 - cos(φ - φ₀) + ½ (1 - cos 3(φ - φ₀))] over four consecutive bonded sites.
 
     φ₀ is the value at the start, and w a weight that is 1 unless one of the two angles opens beyond 162° (or closes
     below 18°), where it falls smoothly to 0 at the straight angle: the gradient stays bounded everywhere.
@@ -136,9 +136,9 @@ class Dihedrals(ChainTerm):
     Parameters
     ----------
     ca
-        CA trace of the start model.
+        Trace of the start model.
     constant
-        k, kcal/mol.
+        k, kcal/mol, of amino acids and nucleotides alike.
     """
 
     name = "dihedrals"

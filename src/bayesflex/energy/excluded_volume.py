@@ -15,7 +15,8 @@ from bayesflex.errors import InputError
 from bayesflex.neighbours import NeighbourList, pairs_to_rows
 from bayesflex.structure import Structure
 
-#: Distance at which two beads begin to feel each other, Å. CA that are not bonded seldom come closer in proteins.
+#: Distance at which two beads begin to feel each other, Å. CA that are not bonded seldom come closer in proteins;
+#: the closest CA and C4' of 1D66 are 4.9 Å apart.
 DIAMETER = 4.0
 
 #: Skin of the neighbour list, Å. Walking the longer list costs less than building a shorter one more often.
@@ -78,7 +79,7 @@ class ExcludedVolume(Term):
     Parameters
     ----------
     ca
-        CA trace of the start model.
+        Trace of the start model.
     energy
         ε, kcal/mol.
     """

@@ -59,7 +59,7 @@ def scene(run: RunData) -> dict[str, Any] | None:
         result["residue_values"] = {
             name: encoded(values.astype(np.float32)) for name, values in residue_values(run).items()
         }
-        if run.ensemble is not None and run.ensemble.shape[1] == len(model.ca_indices):
+        if run.ensemble is not None and run.ensemble.shape[1] == _n_sites(model):
             result["ensemble"] = _ensemble(model, run.ensemble)
     if run.density is not None:
         result["map"] = volume(run.density, _around(run), float(run.settings.get("resolution", 0.0)))
@@ -75,13 +75,13 @@ def residue_values(run: RunData) -> dict[str, Array]:
 
 
 def displacement(start: Structure, fitted: Structure) -> Array:
-    """Return how far each residue moved in place, shape (n_residues,), Å: its CA, or its centroid where it has none."""
+    """Return how far each residue moved in place, shape (n_residues,), Å: its CA or C4', or its centroid where it has none."""
     index = start.residue_index
     count = np.bincount(index)
     moved = fitted.coords - start.coords
     centroid = np.stack([np.bincount(index, weights=axis) / count for axis in moved.T], axis=1)
-    if start.is_ca.any():
-        ca = start.ca_indices
+    if start.is_site.any():
+        ca = start.site_indices
         centroid[index[ca]] = moved[ca]
     distance: Array = np.linalg.norm(centroid, axis=1)
     return distance
@@ -173,7 +173,11 @@ def _around(run: RunData) -> Array | None:
     model = run.model
     if model is None:
         return None
-    return model.coords[model.is_ca] if model.is_ca.any() else model.coords
+    return model.coords[model.is_site] if model.is_site.any() else model.coords
+
+
+def _n_sites(model: Structure) -> int:
+    return len(model.site_indices) if model.is_site.any() else 0
 
 
 def _shown_atoms(model: Structure) -> NDArray[np.int64]:
@@ -232,6 +236,6 @@ def _ensemble(model: Structure, draws: Array) -> dict[str, Any]:
     chosen = np.linspace(0, len(draws) - 1, number).round().astype(int)
     return {
         "number": number,
-        "residue": encoded(model.residue_index[model.ca_indices].astype(np.int32)),
+        "residue": encoded(model.residue_index[model.site_indices].astype(np.int32)),
         "coords": encoded(draws[chosen].astype(np.float32)),
     }

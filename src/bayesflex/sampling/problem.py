@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
-from bayesflex.chain import bonded_to_next, pairs_along_chain
+from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.map_target import MapTarget
@@ -90,7 +90,8 @@ class Problem:
     def modes_at(self, coords: Array) -> Array:
         """Return the configured modes of the network at other positions (n_ca, 3), shape (n_modes, n_ca, 3)."""
         count = max(self.config.modes) - FIRST_MODE + 1
-        return self._selected(normal_modes(coords, count, self.config.network_cutoff, links=self._links))
+        cutoff, reach = self.config.network_cutoff, extra_reach(self.ca)
+        return self._selected(normal_modes(coords, count, cutoff, links=self._links, reach=reach))
 
     def _selected(self, modes: NormalModes) -> Array:
         row = {int(number): index for index, number in enumerate(modes.numbers)}

@@ -53,15 +53,15 @@ class ModelMap:
     notes: tuple[str, ...]
 
 
-def is_ca_trace(structure: Structure) -> bool:
-    """Tell whether the residues that have a CA have nothing else."""
-    is_ca = structure.is_ca
-    if not is_ca.any():
+def is_bare_trace(structure: Structure) -> bool:
+    """Tell whether the residues that have a CA or C4' have nothing else."""
+    is_site = structure.is_site
+    if not is_site.any():
         return False
     residue = structure.residue_index
-    has_ca = np.zeros(structure.n_residues, dtype=bool)
-    has_ca[residue[is_ca]] = True
-    return int(np.count_nonzero(has_ca[residue])) == int(np.count_nonzero(is_ca))
+    has_site = np.zeros(structure.n_residues, dtype=bool)
+    has_site[residue[is_site]] = True
+    return int(np.count_nonzero(has_site[residue])) == int(np.count_nonzero(is_site))
 
 
 def model_map(structure: Structure, density: DensityMap, resolution: float) -> ModelMap:
@@ -89,13 +89,13 @@ def model_map(structure: Structure, density: DensityMap, resolution: float) -> M
     InputError
         If a coordinate or occupancy is not finite.
     """
-    if is_ca_trace(structure):
-        ca = structure.ca_trace()
+    if is_bare_trace(structure):
+        ca = structure.trace()
         nz, ny, nx = density.values.shape
         sigma = sigma_of_resolution(resolution)
         values = render(ca.coords, np.ones(ca.n_atoms), sigma, (nz, ny, nx), density.voxel_size, density.origin)
         note = "The model is a CA trace: its map has one bead per residue, and scores of atoms are left out."
-        return ModelMap(values, ca, structure.ca_indices, False, (note,))
+        return ModelMap(values, ca, structure.site_indices, False, (note,))
     known = _has_scattering_factors(structure)
     notes: tuple[str, ...] = ()
     atoms = np.flatnonzero(known)

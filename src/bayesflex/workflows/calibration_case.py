@@ -103,7 +103,7 @@ class Case:
 
     def __init__(self, likelihood: str, observations: str, resolution: float) -> None:
         self.structure = reference_structure()
-        self.ca = self.structure.ca_trace()
+        self.ca = self.structure.trace()
         self.start: Array = self.ca.coords
         self._centre: Array = self.start.mean(axis=0)
         self._beads = make_beads("two", self.structure, self.ca)

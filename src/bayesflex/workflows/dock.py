@@ -131,7 +131,7 @@ def run_dock(
         )
     say(solution_table(found, structure, density))
     models = tuple(structure.with_coords(moved(structure.coords, each.pose.motion)) for each in found.solutions)
-    placement = check_placement(density, models[0].ca_trace().coords)
+    placement = check_placement(density, models[0].trace().coords)
     warnings = (*warnings, *docking_warnings(found, density.name), *placement.warnings)
     for warning in warnings:
         say(f"Warning: {warning}")

@@ -21,12 +21,12 @@ _LEAST_SCORE = 0.4
 
 def share_inside(structure: Structure, density: DensityMap, pose: Pose) -> float:
     """Return the share of the CA atoms that a pose puts into the map's box."""
-    return float(np.mean(density.contains(pose.apply(structure.ca_trace().coords))))
+    return float(np.mean(density.contains(pose.apply(structure.trace().coords))))
 
 
 def solution_table(docking: Docking, structure: Structure, density: DensityMap) -> str:
     """Return what was searched, and the solutions in columns."""
-    ca = structure.ca_trace().coords
+    ca = structure.trace().coords
     best = docking.best.apply(ca)
     rows = [("solution", "cc_local", "below the best", "standard errors", "places", "CA inside", "RMSD from the best")]
     for rank, solution in enumerate(docking.solutions, start=1):

@@ -318,7 +318,7 @@ def _tell(result: FitResult, say: Callable[[str], None]) -> None:
     sd, radius = summary["sd"], summary["radius_90"]
     rows.append(
         (
-            "uncertainty of a CA",
+            "uncertainty of a site",
             f"SD {sd['median']:.2f} Å, at most {sd['max']:.2f}; 90 % within {radius['median']:.2f} Å, at most "
             f"{radius['max']:.2f}",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.maps import describe_map, read_map
@@ -41,7 +42,7 @@ def describe_structure(structure: Structure) -> list[tuple[str, str]]:
     rows = [
         ("model", structure.name),
         ("atoms", f"{structure.n_atoms}, of which {int(structure.is_hetero.sum())} hetero"),
-        ("residues", f"{structure.n_residues}, of which {_n_with_ca(structure)} with a CA atom"),
+        ("residues", _residues(structure)),
         ("chains", _chains(structure)),
     ]
     if structure.n_atoms:
@@ -52,8 +53,14 @@ def describe_structure(structure: Structure) -> list[tuple[str, str]]:
     return rows + [("note", note) for note in structure.notes]
 
 
-def _n_with_ca(structure: Structure) -> int:
-    return len(np.unique(structure.residue_index[structure.is_ca]))
+def _n_with(structure: Structure, mask: NDArray[np.bool_]) -> int:
+    return len(np.unique(structure.residue_index[mask]))
+
+
+def _residues(structure: Structure) -> str:
+    n_nucleotides = _n_with(structure, structure.is_nucleotide_site)
+    nucleotides = f" and {n_nucleotides} with a C4'" if n_nucleotides else ""
+    return f"{structure.n_residues}, of which {_n_with(structure, structure.is_ca)} with a CA atom{nucleotides}"
 
 
 def _chains(structure: Structure) -> str:

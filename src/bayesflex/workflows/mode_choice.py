@@ -178,7 +178,7 @@ def choose_modes(
     InputError, ConfigError, SamplingError
         As a fit.
     """
-    n_most = 3 * inputs.structure.ca_trace().n_atoms - 6
+    n_most = 3 * inputs.structure.trace().n_atoms - 6
     fewest = min(CANDIDATES[1], max(n_most, 1))
     prepared = prepare(inputs, replace(config, modes=first_modes(fewest)), say)
     if begin is not None:

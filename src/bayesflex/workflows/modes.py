@@ -39,7 +39,7 @@ def compute_modes(structure: Structure, n_modes: int, cutoff: float, out: Path) 
     Parameters
     ----------
     structure
-        Any model with CA atoms.
+        Any model with CA or C4' atoms.
     n_modes
         How many modes, numbered from 7.
     cutoff
@@ -52,11 +52,11 @@ def compute_modes(structure: Structure, n_modes: int, cutoff: float, out: Path) 
     ConfigError
         If there are not so many modes, or the cut-off is not positive.
     InputError
-        If the folder is not empty, the model has no CA, the network leaves residues loose, or a file cannot be
-        written.
+        If the folder is not empty, the model has neither CA nor C4', the network leaves residues loose, or a file
+        cannot be written.
     """
     require_new_or_empty(out)
-    ca = structure.ca_trace()
+    ca = structure.trace()
     modes = structure_modes(ca, n_modes, cutoff)
     with threadpool_limits(1):  # the matrices are small, and threads would wait for each other
         domains = find_domains(ca, cutoff)

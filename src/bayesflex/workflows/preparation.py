@@ -69,7 +69,7 @@ class PreparedFit:
     inputs
         What was given.
     ca
-        CA trace of the model.
+        Trace of the model, CA and C4'.
     config
         Settings with nothing left to be chosen: sigma, stages, evaluation and threads are filled in.
     problem, stages
@@ -110,18 +110,18 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     Raises
     ------
     InputError
-        If the model has no CA, lies outside the map or does not fit its voxel size, the resolution is finer than a
-        voxel, the reference is another molecule, the mask or a half map is on another grid, the half maps are not
-        those of the map, or no voxel counts.
+        If the model has neither CA nor C4', lies outside the map or does not fit its voxel size, the resolution is
+        finer than a voxel, the reference is another molecule, the mask or a half map is on another grid, the half maps
+        are not those of the map, or no voxel counts.
     ConfigError
         If there are fewer modes than asked for, or the likelihood and the half maps do not go together.
     """
-    density, ca = inputs.density, inputs.structure.ca_trace()
+    density, ca = inputs.density, inputs.structure.trace()
     placement = check_placement(density, ca.coords)
     config, warnings = with_usable_resolution(config, density)
     config, noise, noise_warnings = _noise(inputs, config, ca)
     warnings = (*placement.warnings, *warnings, *noise_warnings)
-    match = None if inputs.reference is None else match_residues(ca, inputs.reference.ca_trace())
+    match = None if inputs.reference is None else match_residues(ca, inputs.reference.trace())
     say(as_table(_described(inputs, ca, placement, match, noise)))
     for warning in warnings:
         say(f"Warning: {warning}")
@@ -155,7 +155,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     seconds_modes = time.perf_counter() - began
     reference = None
     if match is not None and inputs.reference is not None:
-        reference = (inputs.reference.ca_trace().coords[match.reference_index], match.model_index)
+        reference = (inputs.reference.trace().coords[match.reference_index], match.model_index)
     problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference)
     evaluations = stage_evaluations(problem, stages)
     config = replace(config, evaluation=evaluations[0] if len(set(evaluations)) == 1 else ",".join(evaluations))
@@ -238,9 +238,23 @@ def _fixed_beads(inputs: Inputs, config: FitConfig) -> tuple[Array, Array] | Non
     """Return positions (n, 3) and weights (n,) of the beads that stand still, on the scale of those that move."""
     if inputs.fixed is None:
         return None
-    ca = inputs.fixed.ca_trace()
+    ca = inputs.fixed.trace()
     beads = make_beads(config.bead, inputs.fixed, ca)
     return beads.place(ca.coords), beads.weights
+
+
+def _sites_in_words(trace: Structure) -> str:
+    """Return how many residues are fitted, by kind."""
+    n_nucleotides = int(np.count_nonzero(trace.is_nucleotide_site))
+    kinds = [(trace.n_atoms - n_nucleotides, "with CA"), (n_nucleotides, "with C4'")]
+    return ", ".join(f"{count} {kind}" for count, kind in kinds if count)
+
+
+def _site_name(trace: Structure) -> str:
+    """Return what the sites of a trace are called."""
+    if not trace.is_nucleotide_site.any():
+        return "CA"
+    return "C4'" if trace.is_nucleotide_site.all() else "CA or C4'"
 
 
 def _described(
@@ -256,21 +270,19 @@ def _described(
         ("model", structure.name),
         (
             "  holds",
-            f"atoms: {structure.n_atoms}, residues: {structure.n_residues} ({ca.n_atoms} with CA), "
+            f"atoms: {structure.n_atoms}, residues: {structure.n_residues} ({_sites_in_words(ca)}), "
             f"chains: {len(np.unique(structure.chain))}",
         ),
         ("map", density.name),
         ("  grid", grid_in_words(density)),
         (
             "  model inside",
-            f"{placement.n_inside} of {placement.n_ca} CA; mean map value there {placement.mean_sd:.1f} SD above the "
-            "map's mean",
+            f"{placement.n_inside} of {placement.n_ca} {_site_name(ca)}; mean map value there "
+            f"{placement.mean_sd:.1f} SD above the map's mean",
         ),
     ]
     if inputs.fixed is not None:
-        n_other = inputs.fixed.n_residues - inputs.fixed.ca_trace().n_atoms
-        other = f"; {n_other} residues without CA are not rendered" if n_other else ""
-        rows.append(("fixed", f"{inputs.fixed.name}, {inputs.fixed.ca_trace().n_atoms} CA rendered{other}"))
+        rows.append(("fixed", f"{inputs.fixed.name}, rendered: {_sites_in_words(inputs.fixed.trace())}"))
     if inputs.mask is not None:
         share = float(np.mean(inputs.mask.values > 0.0))
         rows.append(("mask", f"{inputs.mask.name}, {share:.1%} of the voxels"))

@@ -220,7 +220,7 @@ def write_result(result: FitResult, out: Path) -> None:
     save_figure(plot_shells(result.assessment.residual.shells), out / "shells.png")
     if result.validation:
         write_validation(result.validation, out)
-    modes = None if result.modes is None else (result.start.ca_trace(), result.modes)
+    modes = None if result.modes is None else (result.start.trace(), result.modes)
     write_views(out, result.inputs, result.density, result.fitted, result.config, modes)
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / TRACE_FILE)

@@ -88,7 +88,7 @@ def simulate(
     _check_choice("noise spectrum", noise_spectrum, SPECTRA)
     if not (math.isfinite(resolution) and resolution > 0):
         raise ConfigError(f"resolution is {resolution} Å; expected a positive number")
-    drawn = structure.ca_trace() if kernel == "gaussian" and atoms == "ca" else structure
+    drawn = structure.trace() if kernel == "gaussian" and atoms == "ca" else structure
     if drawn.n_atoms == 0:
         raise InputError(f"{structure.name}: the model has no atoms")
     if not np.all(np.isfinite(drawn.coords)):

@@ -1,7 +1,7 @@
 """Files of the uncertainty of each residue, and of the χ² of each shell.
 
-Every residue of the model has a row, and all atoms of a residue share it. Residues without CA, which the fit carries
-along, have the spread of the CA that carry them.
+Every residue of the model has a row, and all atoms of a residue share it. Residues without a site (CA or
+C4'), which the fit carries along, have the spread of the sites that carry them.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def residue_rows(
     structure
         The model.
     uncertainty
-        Of its CA trace.
+        Of its trace.
     other_weights
-        Weights of the CA that carry each residue without CA, shape (n_other, n_ca), see ``carrying.Carrier``.
+        Weights of the sites that carry each residue without one, shape (n_other, n_ca), see ``carrying.Carrier``.
     """
     first = np.flatnonzero(np.diff(structure.residue_index, prepend=-1))
     of_trace = np.full(structure.n_residues, -1)
-    of_trace[structure.residue_index[structure.ca_indices]] = np.arange(len(uncertainty.sd))
+    of_trace[structure.residue_index[structure.site_indices]] = np.arange(len(uncertainty.sd))
     carried_sd = np.sqrt(other_weights @ uncertainty.sd**2)
     carried_radius = np.sqrt(other_weights @ uncertainty.radius**2)
     contraction, only = uncertainty.contraction, uncertainty.prior_only
