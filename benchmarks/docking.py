@@ -90,9 +90,9 @@ CASES = (
 def attempts(case: DockingCase, data: Path, n: int, seed: int = SEED) -> Iterator[Attempt]:
     """Yield the outcomes of n dockings from random poses; the first of them are the same for every n."""
     structure, density = case.load(data, case.resolution)
-    truth = structure.ca_trace().coords
+    truth = structure.trace().coords
     pivot = truth.mean(axis=0)
-    symmetry = model_symmetry(structure.ca_trace(), pivot)
+    symmetry = model_symmetry(structure.trace(), pivot)
     permuted = [each.apply(truth) for each in equivalents(Pose(np.eye(3), pivot, pivot), symmetry)]
     rng = np.random.default_rng(seed)
     for number in range(n):
@@ -102,12 +102,12 @@ def attempts(case: DockingCase, data: Path, n: int, seed: int = SEED) -> Iterato
         began = time.process_time()
         found = dock(start, density, case.resolution)
         seconds = time.process_time() - began
-        placed = found.best.apply(start.ca_trace().coords)
+        placed = found.best.apply(start.trace().coords)
         yield Attempt(
             case.name,
             case.resolution,
             number,
-            min(rmsd(start.ca_trace().coords, other) for other in permuted),
+            min(rmsd(start.trace().coords, other) for other in permuted),
             min(rmsd(placed, other) for other in permuted),
             found.best.score,
             found.solutions[0].gap,

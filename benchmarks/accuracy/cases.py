@@ -75,7 +75,7 @@ def protein(structure: Structure, chain: str | None = None) -> Structure:
 
 def superposed(start: Structure, answer: Structure) -> Structure:
     """Return a start moved as one onto its answer."""
-    ca, answer_ca = start.ca_trace(), answer.ca_trace()
+    ca, answer_ca = start.trace(), answer.trace()
     match = match_residues(ca, answer_ca)
     moved = superimpose(ca.coords[match.model_index], answer_ca.coords[match.reference_index])
     return start.with_coords(start.coords @ moved.rotation.T + moved.translation)
@@ -87,7 +87,7 @@ def perturbed(structure: Structure, seed: int) -> Structure:
     Amplitudes are normal deviates over the root of each mode's stiffness.
     """
     rng = np.random.default_rng(seed)
-    ca = structure.ca_trace()
+    ca = structure.trace()
     modes = structure_modes(ca, _PERTURBING_MODES, _NETWORK_CUTOFF)
     way = modes.to_displacement(rng.normal(size=modes.n_modes) / np.sqrt(modes.eigenvalues))
     terms = build_prior(ca, FitConfig(resolution=10.0))

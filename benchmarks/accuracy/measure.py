@@ -99,9 +99,9 @@ def cc_of_truth(inputs: Inputs, config: FitConfig, result: FitResult) -> float:
     """
     # Without modes there is less to prepare, and the region and the beads are the same.
     prepared = prepare(FitInputs(inputs.start, inputs.density), replace(config, deformation="local"), lambda text: None)
-    answer = inputs.answer.ca_trace()
+    answer = inputs.answer.trace()
     match = match_residues(prepared.ca, answer)
-    coords = result.fitted.ca_trace().coords.copy()
+    coords = result.fitted.trace().coords.copy()
     coords[match.model_index] = answer.coords[match.reference_index]
     return correlations(prepared.problem.target, prepared.problem.beads, coords)["cc_centred"]
 
@@ -110,12 +110,12 @@ def part_rmsds(case: Case, inputs: Inputs, result: FitResult) -> tuple[float, fl
     """Return the RMSDs in place of the case's part, at the start and fitted; NaN where it has none."""
     if case.part is None:
         return np.nan, np.nan
-    ca, answer = inputs.start.ca_trace(), inputs.answer.ca_trace()
+    ca, answer = inputs.start.trace(), inputs.answer.trace()
     match = match_residues(ca, answer)
     first, last = case.part[:2]
     numbers = ca.residue_number[match.model_index]
     of_part = (first <= numbers) & (numbers <= last)
     truth = answer.coords[match.reference_index][of_part]
-    places = (ca.coords, result.fitted.ca_trace().coords)
+    places = (ca.coords, result.fitted.trace().coords)
     start, fitted = (rmsd(coords[match.model_index][of_part], truth) for coords in places)
     return start, fitted

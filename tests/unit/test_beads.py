@@ -74,7 +74,7 @@ def test_weights_are_one_per_residue_and_spread_is_that_of_the_atoms(maker):
     assert two_beads(PROTEIN, CA).spread < centroid_beads(PROTEIN, CA).spread
 
 
-def test_hydrogens_and_other_chains_of_atoms_without_ca_do_not_count():
+def test_hydrogens_do_not_count_and_other_residues_are_beads_of_their_own():
     extra = PROTEIN.select(np.arange(3))
     extra = Structure(
         **{
@@ -89,9 +89,9 @@ def test_hydrogens_and_other_chains_of_atoms_without_ca_do_not_count():
         for name in Structure.__dataclass_fields__
         if isinstance(getattr(PROTEIN, name), np.ndarray)
     }
-    np.testing.assert_allclose(
-        centroid_beads(Structure(**columns), CA).place(CA.coords), centroid_beads(PROTEIN, CA).place(CA.coords)
-    )
+    placed = centroid_beads(Structure(**columns), CA).place(CA.coords)
+    np.testing.assert_array_equal(placed[:-2], centroid_beads(PROTEIN, CA).place(CA.coords))
+    np.testing.assert_allclose(placed[-2:], extra.coords[1:])
 
 
 @pytest.mark.parametrize("maker", MAKERS)

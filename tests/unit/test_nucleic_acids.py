@@ -219,7 +219,11 @@ def test_strands_and_the_proteins_that_they_join_are_one_network():
     assert modes.eigenvalues[0] > 1e-4
     with pytest.raises(InputError, match="elastic network"):
         normal_modes(TRACE.coords, 4, 10.0)
-    model = join(far_protein((24.0, 0.0, 8.0)), DNA, replace(far_protein((-24.0, 0.0, 40.0)), chain=np.full(300, "B")))
+    model = join(
+        far_protein((24.0, 0.0, 8.0)),
+        DNA,
+        replace(far_protein((-24.0, 0.0, 40.0)), chain=np.full(PROTEIN.n_atoms, "B")),
+    )
     pair = model.trace()
     if np.linalg.norm(pair.coords[:60, None] - pair.coords[None, -60:], axis=2).min() < 12.0:
         pytest.fail("the two proteins touch: the case shows nothing")

@@ -108,7 +108,7 @@ def charts_along_model(run: RunData) -> dict[str, Any] | None:
     known = [np.isfinite(values[name]) for *_, curves in _ALONG_MODEL for name, _, _ in curves if name in values]
     if not known or run.model is None:
         return None
-    # Residues with CA or C4' alone, where there are any: water and ligands have numbers too, but no place along a chain.
+    # Residues with CA or C4', where there are any: water and ligands have numbers too, but no place along a chain.
     polymer = np.zeros(run.model.n_residues, dtype=bool)
     polymer[run.model.residue_index[run.model.is_site]] = True
     drawn = np.any(known, axis=0) & (polymer if polymer.any() else True)

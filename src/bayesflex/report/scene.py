@@ -75,7 +75,7 @@ def residue_values(run: RunData) -> dict[str, Array]:
 
 
 def displacement(start: Structure, fitted: Structure) -> Array:
-    """Return how far each residue moved in place, shape (n_residues,), Å: its CA or C4', or its centroid where it has none."""
+    """Return how far each residue moved in place, shape (n_residues,), Å: its CA or C4', or else its centroid."""
     index = start.residue_index
     count = np.bincount(index)
     moved = fitted.coords - start.coords
