@@ -205,8 +205,9 @@ def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
     frame = frames[residue]
     coefficients = _coefficients(ca.coords, residue, frame, centre)
     amino = ~ca.is_nucleotide_site
-    unit = total[:n_own][amino[residue[:n_own]]].sum() if amino.any() else _AMINO_ACID
-    weights = total * max(np.count_nonzero(amino), 1) / unit
+    weights = total / _AMINO_ACID
+    if amino.any():
+        weights = total * int(np.count_nonzero(amino)) / total[:n_own][amino[residue[:n_own]]].sum()
     return BeadModel(residue, frame, coefficients, weights, spread, None, len(slots) - n_own)
 
 

@@ -180,8 +180,8 @@ def make_carrier(structure: Structure) -> Carrier:
     nitrogen = _atom_of_trace(structure, in_amino & (structure.atom_name == "N"), trace_of_residue, len(ca))
     carbon = _atom_of_trace(structure, in_amino & (structure.atom_name == "C"), trace_of_residue, len(ca))
     phosphorus = _atom_of_trace(structure, in_nucleotide & (structure.atom_name == "P"), trace_of_residue, len(ca))
-    oxygen = np.isin(structure.atom_name, _PHOSPHATE_BEFORE)
-    oxygen = _atom_of_trace(structure, in_nucleotide & oxygen, trace_of_residue, len(ca))
+    last_oxygen = in_nucleotide & np.isin(structure.atom_name, _PHOSPHATE_BEFORE)
+    oxygen = _atom_of_trace(structure, last_oxygen, trace_of_residue, len(ca))
     peptides = _find_units(
         structure.coords, np.where(nucleotide, phosphorus, nitrogen), np.where(nucleotide, oxygen, carbon)
     )

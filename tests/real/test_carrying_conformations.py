@@ -85,7 +85,7 @@ def test_p97_carried_to_the_other_conformation_keeps_its_nucleotides(data_dir: P
 
 def test_dna_moves_with_the_protein_that_reads_it(data_dir: Path) -> None:
     model = read_structure(data_dir / "protein_dna" / "1d66.pdb")
-    trace = model.ca_trace()
+    trace = model.trace()
     hinge = trace.coords.mean(axis=0)
     # A smooth bend: 10 degrees over the length of the complex.
     bend = np.radians(10.0) * (trace.coords[:, 2] - hinge[2]) / np.ptp(trace.coords[:, 2])

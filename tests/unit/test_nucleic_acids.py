@@ -15,11 +15,14 @@ from bayesflex.energy import build_prior
 from bayesflex.energy.contacts import NativeContacts
 from bayesflex.errors import InputError
 from bayesflex.geometry import rotation_of_vector, superposed_rmsd
+from bayesflex.ligand_density import ligands_not_in_map
 from bayesflex.matching import match_residues
 from bayesflex.normal_modes import normal_modes, structure_modes
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
 from bayesflex.validation.model_map import is_bare_trace
+from bayesflex.workflows.preparation import Inputs, prepare
+from bayesflex.workflows.simulate import simulate
 from gradients.directional import check_gradient
 
 # A nucleotide of B-DNA about the z axis: radius (Å), angle (degrees), height (Å); the next one is turned by 36 degrees
@@ -176,6 +179,22 @@ def test_ligands_and_ions_scatter_and_ride_and_water_does_not():
     blurred = make_beads("two", replace(model, b_factor=np.where(model.is_hetero, 80.0, 20.0)), trace, b_factors=True)
     np.testing.assert_allclose(blurred.blur[-2:] ** 2 * 8.0 * np.pi**2, 60.0)
     np.testing.assert_allclose(blurred.blur[:-2], 0.0)
+
+
+def test_a_ligand_that_the_map_does_not_show_does_not_scatter():
+    place = PROTEIN.coords.max(axis=0) + [2.0, -8.0, -8.0]
+    model = join(PROTEIN, ligand(place), ligand(place + [0.0, 6.0, 0.0], names=("O",), residue="HOH", number=700))
+    with_it, without = (simulate(part, resolution=5.0, box=48, voxel=1.5) for part in (model, PROTEIN))
+    absent, names = ligands_not_in_map(model, with_it)
+    assert (absent.any(), names) == (False, ())
+    absent, names = ligands_not_in_map(model, without)
+    assert names == ("LIG L 500",)
+    np.testing.assert_array_equal(absent, model.residue_name == "LIG")
+    said: list[str] = []
+    config = FitConfig(resolution=5.0, deformation="local")
+    assert prepare(Inputs(model, without), config, said.append).problem.beads.n_others == 0
+    assert any("LIG L 500 do not scatter" in text for text in said)
+    assert prepare(Inputs(model, with_it), config, said.append).problem.beads.n_others == 1
 
 
 def test_gradients_of_beads_and_prior(rng):

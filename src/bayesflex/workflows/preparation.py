@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
+from bayesflex.elastic_network import listing
 from bayesflex.energy import build_prior
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.half_maps import FSC_LIMIT, HalfMapNoise, half_map_noise
+from bayesflex.ligand_density import ligands_not_in_map
 from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.likelihood.half_maps import HalfMapLikelihood
 from bayesflex.map_target import check_evaluation, make_target
@@ -129,7 +131,10 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     if config.bead == "auto":
         # A width of their own is what the paper's beads on CA have; the others have theirs from the model.
         config = replace(config, bead="two" if config.sigma is None else "ca")
-    beads = make_beads(config.bead, inputs.structure, ca, config.b_factors)
+    not_shown, names = ligands_not_in_map(inputs.structure, density)
+    if config.bead != "ca" and names:
+        say(f"ligands: {listing(np.array(names), np.arange(len(names)))} do not scatter: the map shows nothing there")
+    beads = make_beads(config.bead, inputs.structure.select(~not_shown), ca, config.b_factors)
     sigma = config.sigma
     if sigma is None:
         sigma = float(np.hypot(sigma_of_resolution(config.resolution), beads.spread))
