@@ -6,6 +6,7 @@ the map of the open form, ends 0.9 Å from the answer where the inhibitor scatte
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -13,21 +14,23 @@ from scipy.spatial import cKDTree
 from bayesflex.beads import WATER
 from bayesflex.density_map import DensityMap
 from bayesflex.map_preparation import trilinear
+from bayesflex.rendering import render
 from bayesflex.structure import Structure
+from bayesflex.units import sigma_of_resolution
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 #: Residues with an atom this near to one of a ligand's are its surroundings, Å.
 _NEAR = 8.0
 
-#: A ligand is in the map where its atoms have at least this share of the density that those of its surroundings have,
-#: above the map's mean. AP5 has 0.57 and 0.63 of it in maps of open adenylate kinase at 5 and 10 Å, the nucleotides of
-#: p97 0.93 to 1.19 in maps of either conformation. Single ions, which weigh little, vary more: 0.67 to 2.2.
-LEAST_SHARE = 0.75
 
-
-def ligands_not_in_map(structure: Structure, density: DensityMap) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+def ligands_not_in_map(structure: Structure, density: DensityMap, resolution: float) -> tuple[Mask, tuple[str, ...]]:
     """Return the atoms of ligands and ions that the map does not show, shape (n_atoms,), and the names of these.
 
-    Measured at the start, where a ligand that moves is no worse off than what it is bound to.
+    What counts is the density at a ligand's atoms over that at the atoms around it, above the map's mean: a ligand that
+    moves is then no worse off than what it is bound to. Maps of the model with and without its ligands tell what to
+    expect; one that is nearer to the second has no ligand there.
 
     Parameters
     ----------
@@ -35,25 +38,57 @@ def ligands_not_in_map(structure: Structure, density: DensityMap) -> tuple[NDArr
         The model, in its place in the map.
     density
         The map.
+    resolution
+        Of the map, Å.
     """
     residue = structure.residue_index
     in_trace = np.zeros(structure.n_residues, dtype=bool)
     in_trace[residue[structure.is_site]] = True
-    heavy = ~np.isin(structure.element, ("H", "D"))
-    water = np.isin(structure.residue_name, WATER)
-    around = np.flatnonzero(in_trace[residue] & heavy)
-    others = np.flatnonzero(~in_trace[residue] & heavy & ~water)
+    heavy = ~np.isin(structure.element, ("H", "D")) & ~np.isin(structure.residue_name, WATER)
+    around, others = (np.flatnonzero(heavy & of) for of in (in_trace[residue], ~in_trace[residue]))
     absent = np.zeros(structure.n_atoms, dtype=bool)
     if len(others) == 0 or len(around) == 0:
         return absent, ()
-    values = np.nan_to_num(trilinear(density, structure.coords) - density.values.mean(dtype=np.float64))
+    found = _above_mean(density, structure.coords)
+    bare, bound = (
+        _above_mean(_model_map(structure.select(atoms), density, resolution), structure.coords)
+        for atoms in (around, np.concatenate([around, others]))
+    )
     tree = cKDTree(structure.coords[around])
     names = []
     for index in np.unique(residue[others]).tolist():
         atoms = others[residue[others] == index]
-        near = np.unique(np.concatenate(tree.query_ball_point(structure.coords[atoms], _NEAR)).astype(np.int64))
-        if len(near) and values[atoms].mean() < LEAST_SHARE * values[around[near]].mean():
+        near = around[np.unique(np.concatenate(tree.query_ball_point(structure.coords[atoms], _NEAR)).astype(np.int64))]
+        if len(near) == 0 or min(values[near].mean() for values in (found, bare, bound)) <= 0.0:
+            continue
+        share, without, with_it = (values[atoms].mean() / values[near].mean() for values in (found, bare, bound))
+        if share < 0.5 * (without + with_it):
             absent[residue == index] = True
             first = atoms[0]
             names.append(f"{structure.residue_name[first]} {structure.chain[first]} {structure.residue_number[first]}")
     return absent, tuple(names)
+
+
+def _model_map(atoms: Structure, density: DensityMap, resolution: float) -> DensityMap:
+    """Return a Gaussian of the resolution for each atom, of its electron scattering length, on the grid of a map."""
+    nz, ny, nx = density.values.shape
+    sigma = sigma_of_resolution(resolution)
+    symbols, kind = np.unique(atoms.element, return_inverse=True)
+    lengths = np.array([_scattering_length(str(symbol)) for symbol in symbols])
+    values = render(atoms.coords, lengths[kind], sigma, (nz, ny, nx), density.voxel_size, density.origin)
+    return density.with_values(values.astype(np.float32))
+
+
+def _scattering_length(symbol: str) -> float:
+    """Return f(0) of an element, Å (Peng et al. 1996), or carbon's where it is not known.
+
+    Heavy elements have far less of it than in proportion to their electrons.
+    """
+    element = gemmi.Element(symbol)
+    known = element.atomic_number > 0 and element.c4322 is not None
+    return float(sum((element if known else gemmi.Element("C")).c4322.a))
+
+
+def _above_mean(density: DensityMap, coords: Array) -> Array:
+    """Return the map's values above its mean at positions (n, 3), zero outside of its box, shape (n,)."""
+    return np.nan_to_num(trilinear(density, coords) - density.values.mean(dtype=np.float64))

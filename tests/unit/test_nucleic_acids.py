@@ -185,9 +185,9 @@ def test_a_ligand_that_the_map_does_not_show_does_not_scatter():
     place = PROTEIN.coords.max(axis=0) + [2.0, -8.0, -8.0]
     model = join(PROTEIN, ligand(place), ligand(place + [0.0, 6.0, 0.0], names=("O",), residue="HOH", number=700))
     with_it, without = (simulate(part, resolution=5.0, box=48, voxel=1.5) for part in (model, PROTEIN))
-    absent, names = ligands_not_in_map(model, with_it)
+    absent, names = ligands_not_in_map(model, with_it, 5.0)
     assert (absent.any(), names) == (False, ())
-    absent, names = ligands_not_in_map(model, without)
+    absent, names = ligands_not_in_map(model, without, 5.0)
     assert names == ("LIG L 500",)
     np.testing.assert_array_equal(absent, model.residue_name == "LIG")
     said: list[str] = []
