@@ -6,7 +6,6 @@ the map of the open form, ends 0.9 Å from the answer where the inhibitor scatte
 
 from __future__ import annotations
 
-import gemmi
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -15,6 +14,7 @@ from bayesflex.beads import WATER
 from bayesflex.density_map import DensityMap
 from bayesflex.map_preparation import trilinear
 from bayesflex.rendering import render
+from bayesflex.scattering import scattering_lengths
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution
 
@@ -73,20 +73,9 @@ def _model_map(atoms: Structure, density: DensityMap, resolution: float) -> Dens
     """Return a Gaussian of the resolution for each atom, of its electron scattering length, on the grid of a map."""
     nz, ny, nx = density.values.shape
     sigma = sigma_of_resolution(resolution)
-    symbols, kind = np.unique(atoms.element, return_inverse=True)
-    lengths = np.array([_scattering_length(str(symbol)) for symbol in symbols])
-    values = render(atoms.coords, lengths[kind], sigma, (nz, ny, nx), density.voxel_size, density.origin)
+    lengths = scattering_lengths(atoms.element)
+    values = render(atoms.coords, lengths, sigma, (nz, ny, nx), density.voxel_size, density.origin)
     return density.with_values(values.astype(np.float32))
-
-
-def _scattering_length(symbol: str) -> float:
-    """Return f(0) of an element, Å (Peng et al. 1996), or carbon's where it is not known.
-
-    Heavy elements have far less of it than in proportion to their electrons.
-    """
-    element = gemmi.Element(symbol)
-    known = element.atomic_number > 0 and element.c4322 is not None
-    return float(sum((element if known else gemmi.Element("C")).c4322.a))
 
 
 def _above_mean(density: DensityMap, coords: Array) -> Array:

@@ -101,6 +101,21 @@ def scattering_map(
     )
 
 
+def scattering_lengths(element: NDArray[np.str_]) -> Array:
+    """Return f(0) of each element symbol, Å (Peng et al. 1996), shape (n,); carbon's where it is not known.
+
+    Heavy elements have far less of it than in proportion to their electrons.
+    """
+    symbols, index = np.unique(element, return_inverse=True)
+    carbon = gemmi.Element("C")
+    lengths = []
+    for symbol in symbols.tolist():
+        found = gemmi.Element(symbol)
+        known = found.atomic_number > 0 and found.c4322 is not None
+        lengths.append(float(sum((found if known else carbon).c4322.a)))
+    return np.array(lengths)[index]
+
+
 def check_elements(structure: Structure) -> None:
     """Raise InputError, naming the atom, if an element has no scattering factors or is not known."""
     for symbol in np.unique(structure.element):
