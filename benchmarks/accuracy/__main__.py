@@ -16,8 +16,6 @@ from benchmarks.accuracy.measure import measure
 from benchmarks.accuracy.page import write_table
 from benchmarks.accuracy.rows import RESULTS, read_rows, with_row, write_rows
 
-_DATA = Path(os.environ.get("BAYESFLEX_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
@@ -34,14 +32,15 @@ def main() -> None:
         parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
     seeds = [int(text) for text in arguments.seeds.split(",")]
     if not arguments.again:
-        if not _DATA.is_dir():
-            sys.exit(f"{_DATA}: no such folder; say with BAYESFLEX_DATA where the data are")
+        folder = Path(os.environ.get("BAYESFLEX_DATA", ""))
+        if folder == Path() or not folder.is_dir():
+            sys.exit(f"BAYESFLEX_DATA: expected the folder of the reference data, got {str(folder)!r}")
         for case in wanted:
             for seed in seeds:
                 known = {(row["case"], row["seed"]) for row in read_rows(arguments.results)}
                 if arguments.missing and (case.name, str(seed)) in known:
                     continue
-                row = measure(case, case.make(_DATA, seed), seed, not arguments.no_floor)
+                row = measure(case, case.make(folder, seed), seed, not arguments.no_floor)
                 write_rows(arguments.results, with_row(read_rows(arguments.results), row.as_texts()))
                 print(
                     f"{case.name} seed {seed}: {row.rmsd_start:.2f} -> {row.rmsd_fitted:.2f} Å"
