@@ -32,9 +32,10 @@ def main() -> None:
         parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
     seeds = [int(text) for text in arguments.seeds.split(",")]
     if not arguments.again:
-        folder = Path(os.environ.get("BAYESFLEX_DATA", ""))
-        if folder == Path() or not folder.is_dir():
-            sys.exit(f"BAYESFLEX_DATA: expected the folder of the reference data, got {str(folder)!r}")
+        named = os.environ.get("BAYESFLEX_DATA", "")
+        folder = Path(named)
+        if not named or not folder.is_dir():
+            sys.exit(f"BAYESFLEX_DATA: expected the folder of the reference data, got {named!r}")
         for case in wanted:
             for seed in seeds:
                 known = {(row["case"], row["seed"]) for row in read_rows(arguments.results)}
