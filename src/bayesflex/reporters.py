@@ -30,6 +30,9 @@ from bayesflex.protocols import Record, Reporter
 #: Iterations over which the acceptance is averaged for display.
 _RECENT = 20
 
+#: A time left is told once a share of one over this of what is left has been made.
+_TELLING = 20
+
 
 class NullReporter:
     """Listens to nothing, so that a loop needs no ``if``."""
@@ -324,7 +327,9 @@ class ProgressReporter:
         elapsed = now - self._began
         if done >= total:
             return done, total, f"done in {_duration(elapsed)}"
-        left = f"{_duration(elapsed / made_here * (total - done))} left" if made_here > 0 else "time left unknown"
+        # The first iterations wait for kernels to be compiled, and tell nothing of those to come.
+        known = made_here > 0 and made_here * _TELLING >= total - done
+        left = f"{_duration(elapsed / made_here * (total - done))} left" if known else "time left unknown"
         return done, total, left
 
     def _line(self, now: float, ended: bool = False) -> str:

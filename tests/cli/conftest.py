@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -69,3 +70,19 @@ def files(structure, density, tmp_path_factory) -> Path:
     write_structure(structure, folder / "model.cif")
     write_map(density, folder / "map.mrc")
     return folder
+
+
+#: A program whose arguments are those of ``bayesflex``, with signals as a terminal has them: whatever started the tests
+#: may ignore some, and what it starts would too.
+HEEDS_SIGNALS = (
+    sys.executable,
+    "-c",
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); runpy.run_module('bayesflex', run_name='__main__')",
+)
+
+
+@pytest.fixture(scope="session")
+def heeds_signals() -> tuple[str, ...]:
+    """The program to start where a test sends a signal."""
+    return HEEDS_SIGNALS

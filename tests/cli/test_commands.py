@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -126,10 +125,10 @@ def wait_for_rows(path, number: int, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(inputs, tmp_path):
+def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(inputs, tmp_path, heeds_signals):
     settings = ("--resolution", "8", "--chains", "2", "--no-anneal", "--modes", "3", "--iterations", "60")
-    common = (sys.executable, "-m", "bayesflex", "fit", str(inputs / "start.cif"), str(inputs / "map.mrc"), *settings)
-    steps = ("--steps", "800")  # so that there is time to interrupt
+    common = (*heeds_signals, "fit", str(inputs / "start.cif"), str(inputs / "map.mrc"), *settings)
+    steps = ("--steps", "2000")  # so that there is time to interrupt
     whole = [*common, *steps, "-o", str(tmp_path / "whole")]
     subprocess.run(whole, check=True, capture_output=True, timeout=300)
 

@@ -204,9 +204,9 @@ def test_what_is_missing_is_said_as_for_any_command(run, arguments):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_to_end_leaves_a_fit_that_goes_on(inputs, whole, tmp_path, name):
+def test_a_signal_to_end_leaves_a_fit_that_goes_on(inputs, whole, tmp_path, name, heeds_signals):
     out = tmp_path / "out"
-    program = [sys.executable, "-m", "bayesflex", "fit"]
+    program = [*heeds_signals, "fit"]
     # So many steps that it does not end by itself.
     fit = [inputs / "a model's.cif", inputs / "map é.mrc", *FIT[:-2], "--steps", 20_000, "-o", out]
     with subprocess.Popen(

@@ -268,10 +268,18 @@ def test_time_left_of_a_resumed_fit_counts_what_it_did_itself() -> None:
     progress.start(1, 1000)
     progress.record(row(0, 500))
     clock.now = 10.0
-    progress.record(row(0, 510))
-    assert "s left" in text.getvalue()
-    # 11 iterations in 10 s, 489 to go
-    assert text.getvalue().splitlines()[-1].endswith("7 min 25 s left")
+    progress.record(row(0, 539))
+    # 40 iterations in 10 s, 460 to go
+    assert text.getvalue().splitlines()[-1].endswith("1 min 55 s left")
+
+
+def test_no_time_left_is_told_from_the_first_iterations() -> None:
+    """They wait for kernels to be compiled."""
+    progress, text, clock = plain_progress()
+    progress.start(1, 1000)
+    clock.now = 10.0
+    progress.record(row(0, 9))
+    assert text.getvalue().splitlines()[-1].endswith("time left unknown")
 
 
 def test_messages_are_printed_as_they_are() -> None:
