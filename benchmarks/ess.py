@@ -53,6 +53,7 @@ from bayesflex.structure import Structure
 from bayesflex.units import resolution_of_sigma
 from bayesflex.workflows.preparation import Inputs, prepare
 from bayesflex.workflows.simulate import simulate
+from benchmarks.tables import effective_draws
 
 Array = NDArray[np.float64]
 
@@ -289,14 +290,8 @@ def table_of(case: dict[str, Any]) -> Table:
     ):
         table.add_column(heading, justify="left" if heading == "sampler" else "right")
     for row in case["samplers"]:
-        cells = [row["sampler"], f"{row['step_size']:.3g}", f"{row['acceptance']:.2f}"]
-        cells.append(f"{row['gradients_per_second']:,.0f}")
-        for kind in ("amplitudes", "coordinates"):
-            values = row[kind]
-            cells.append(f"{values['worst']:.3g}, {values['median']:.3g}")
-            cells.append(f"{values['worst_at_most']:.3g}, {values['median_at_most']:.3g}")
-        cells.append(f"{max(row[kind]['worst_r_hat'] for kind in ('amplitudes', 'coordinates')):.2f}")
-        table.add_row(*cells)
+        worst_r_hat = max(row[kind]["worst_r_hat"] for kind in ("amplitudes", "coordinates"))
+        table.add_row(*effective_draws(row), f"{worst_r_hat:.2f}")
     return table
 
 

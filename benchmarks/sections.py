@@ -8,7 +8,7 @@ from typing import Any
 from bayesflex.simd import WIDTH
 from benchmarks.record import machine_of
 from benchmarks.scale import COLUMNS, MODELS, exponent
-from benchmarks.tables import duration, quantity, table
+from benchmarks.tables import duration, effective_draws, quantity, table
 
 Record = dict[str, Any]
 
@@ -244,15 +244,7 @@ def ess_lines(record: Record) -> list[str]:
     heading = ["sampler", "step", "acceptance", "gradients/s", "amplitudes/s", "at most", "coordinates/s", "at most"]
     heading += ["worst R-hat of amplitudes"]
     for case in record["cases"]:
-        rows = []
-        for row in case["samplers"]:
-            cells = [row["sampler"], f"{row['step_size']:.3g}", f"{row['acceptance']:.2f}"]
-            cells.append(f"{row['gradients_per_second']:,.0f}")
-            for kind in ("amplitudes", "coordinates"):
-                numbers = row[kind]
-                cells.append(f"{numbers['worst']:.3g}, {numbers['median']:.3g}")
-                cells.append(f"{numbers['worst_at_most']:.3g}, {numbers['median_at_most']:.3g}")
-            rows.append((*cells, f"{row['amplitudes']['worst_r_hat']:.2f}"))
+        rows = [(*effective_draws(row), f"{row['amplitudes']['worst_r_hat']:.2f}") for row in case["samplers"]]
         title = f"{case['name']}: {case['n_ca']:,} CA ({case['model']}), {case['resolution']:.3g} Å, "
         lines += ["", f"### {title}{case['n_draws']} draws of each chain", "", *table(heading, rows)]
     lines += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 _PREFIXES = ("", "k", "M", "G", "T")
 
@@ -36,3 +37,14 @@ def quantity(value: float, unit: str) -> str:
     while abs(value) >= 1000.0 and power < len(_PREFIXES) - 1:
         value, power = value / 1000.0, power + 1
     return f"{three_digits(value)} {_PREFIXES[power]}{unit}".rstrip()
+
+
+def effective_draws(row: dict[str, Any]) -> list[str]:
+    """Return what ``benchmarks.ess`` measured of a sampler as cells, up to its R-hat."""
+    cells = [row["sampler"], f"{row['step_size']:.3g}", f"{row['acceptance']:.2f}"]
+    cells.append(f"{row['gradients_per_second']:,.0f}")
+    for kind in ("amplitudes", "coordinates"):
+        numbers = row[kind]
+        cells.append(f"{numbers['worst']:.3g}, {numbers['median']:.3g}")
+        cells.append(f"{numbers['worst_at_most']:.3g}, {numbers['median_at_most']:.3g}")
+    return cells
