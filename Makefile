@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	done; \
 	if [ -z "$$found" ]; then echo "No Python 3.11 or newer found: name one with make PYTHON=/path/to/python" >&2; exit 1; fi; \
 	test -x $(BIN)/python || "$$found" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,validation]'
 	@touch $@
 
 setup: $(STAMP) ## create .venv with the locked dependencies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,16 @@ def data_dir() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+@pytest.fixture(scope="session")
+def cctbx() -> None:
+    """Skips where cctbx-base (the extra "validation") is not installed, fails where CI requires what tests need."""
+    if find_spec("mmtbx") is None:
+        reason = "cctbx-base is not installed (pip install 'bayesflex[validation]')"
+        if os.environ.get("BAYESFLEX_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 
+import gemmi
 import numpy as np
 import pytest
 
 from bayesflex.io.maps import read_map
-from bayesflex.io.structures import read_structure
+from bayesflex.io.structures import read_structure, write_structure
 from bayesflex.validation import validate
-from bayesflex.validation.backbone import ramachandran
+from bayesflex.validation.backbone import OVERLAP, count_clashes, ramachandran
 from bayesflex.validation.map_correlation import map_correlations
 from bayesflex.validation.model_map import model_map, molecular_region
 
@@ -35,6 +35,23 @@ RAMALYZE = {
 #: cctbx.maptbx.qscore.calc_qscore, mean over atoms. It takes 8 points on each sphere and drops those near other atoms,
 #: where MapQ and bayesflex try more: single atoms differ, the mean hardly.
 MITORIBOSOME_Q = 0.5616
+
+#: Pairs of atoms that overlap, by :func:`contacts_of_gemmi`.
+CLASHES = {
+    "adk/1ake.pdb": 1,
+    "adk/4ake_A.pdb": 2,
+    "groel/1oel.pdb": 3,
+    "mitoribosome/3j6b_chain9.pdb": 1,
+    "p97/5ftn.pdb.gz": 66,
+}
+
+_RAMALYZE = """
+import json, sys
+from iotbx.pdb import input as read
+from mmtbx.validation.ramalyze import ramalyze
+found = ramalyze(read(file_name=sys.argv[1]).construct_hierarchy(), outliers_only=False)
+json.dump([found.n_total, found.n_favored, found.n_allowed, found.n_outliers], sys.stdout)
+"""
 
 _FIVE_CC = """
 import json, sys
@@ -77,8 +94,7 @@ def test_correlations_are_those_of_phenix(groel):
     )
 
 
-@pytest.mark.skipif(find_spec("mmtbx") is None, reason="cctbx-base is not installed")
-def test_the_numbers_kept_here_are_those_of_cctbx(groel, tmp_path):
+def test_the_numbers_kept_here_are_those_of_cctbx(groel, cctbx, tmp_path):
     structure, density, model, _ = groel
     np.savez(
         tmp_path / "case.npz",
@@ -95,12 +111,62 @@ def test_the_numbers_kept_here_are_those_of_cctbx(groel, tmp_path):
     np.testing.assert_allclose(json.loads(ended.stdout), GROEL, rtol=1e-12)
 
 
-@pytest.mark.skipif(find_spec("mmtbx") is None, reason="cctbx-base is not installed")
 @pytest.mark.parametrize("name", RAMALYZE)
-def test_ramachandran_regions_are_those_of_ramalyze(data_dir, name):
+def test_ramachandran_regions_are_those_of_ramalyze(data_dir, cctbx, name):
     found = ramachandran(read_structure(data_dir / name))
     counts = (found.n_residues, *(found.count(region) for region in ("favoured", "allowed", "outlier")))
     assert counts == RAMALYZE[name]
+
+
+@pytest.mark.parametrize(("histidine", "expected"), [("HSD", (203, 196, 5, 2)), ("HIS", (212, 203, 6, 3))])
+def test_ramalyze_passes_over_residues_of_other_names(data_dir, cctbx, tmp_path, histidine, expected):
+    """Here 4AKE has its histidines as CHARMM calls them.
+
+    ramalyze knows no HSD, and judges neither it nor its neighbours: nine residues fewer. With HIS in its place its
+    counts are those of bayesflex, which takes every residue with a backbone.
+    """
+    text = (data_dir / "adk" / "4ake_A.pdb").read_text(encoding="ascii")
+    path = tmp_path / "4ake.pdb"
+    path.write_text(text.replace("HSD", histidine), encoding="ascii")
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", _RAMALYZE, str(path)], capture_output=True, text=True, check=True
+    )
+    assert tuple(json.loads(ended.stdout)) == expected
+    found = ramachandran(read_structure(path))
+    assert (found.n_residues, *(found.count(region) for region in ("favoured", "allowed", "outlier"))) == (
+        212,
+        203,
+        6,
+        3,
+    )
+
+
+def contacts_of_gemmi(path) -> int:
+    """Pairs of atoms that overlap, as gemmi's search for contacts finds them: atoms and rules by gemmi's own model."""
+    structure = gemmi.read_structure(str(path))
+    structure.setup_entities()
+    structure.cell = gemmi.UnitCell()  # the model alone, without its images in the crystal
+    near = gemmi.NeighborSearch(structure[0], structure.cell, 5.0).populate(include_h=False)
+    search = gemmi.ContactSearch(5.0)
+    search.ignore = gemmi.ContactSearch.Ignore.SameResidue
+    search.setup_atomic_radii(1.0, 0.0)
+    for symbol in {cra.atom.element.name for cra in structure[0].all()}:
+        search.set_radius(gemmi.Element(symbol), gemmi.Element(symbol).vdw_r - OVERLAP / 2.0)
+
+    def counts(one, other) -> bool:
+        names = {one.atom.element.name, other.atom.element.name}
+        neighbours = abs(one.residue.seqid.num - other.residue.seqid.num) <= 1 and one.chain.name == other.chain.name
+        polymers = all(cra.residue.entity_type == gemmi.EntityType.Polymer for cra in (one, other))
+        return polymers and not neighbours and not names <= {"N", "O"} and names != {"S"}
+
+    return sum(counts(found.partner1, found.partner2) for found in search.find_contacts(near))
+
+
+@pytest.mark.parametrize("name", CLASHES)
+def test_clashes_are_the_contacts_of_gemmi(data_dir, tmp_path, name):
+    structure = read_structure(data_dir / name)
+    write_structure(structure, tmp_path / "model.cif")
+    assert count_clashes(structure) == contacts_of_gemmi(tmp_path / "model.cif") == CLASHES[name]
 
 
 def test_a_deposited_model_in_its_map(data_dir):

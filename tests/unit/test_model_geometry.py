@@ -133,12 +133,10 @@ def test_tables_that_do_not_run_are_as_none(monkeypatch):
     assert ramachandran_scores(["general"], np.zeros(1), np.zeros(1)) is None
 
 
-def test_scores_of_the_tables():
+def test_scores_of_the_tables(cctbx):
     scores = ramachandran_scores(
         ["general", "general", "glycine"], np.array([-63.0, 100.0, 100.0]), np.array([-43.0, 150.0, 150.0])
     )
-    if scores is None:
-        pytest.skip("cctbx-base is not installed")
     assert scores[0] > 0.9  # the middle of the helix
     assert scores[1] < 0.0005  # where nothing but glycine is
     assert scores[2] > scores[1]
