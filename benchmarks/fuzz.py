@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from bayesflex.config import load_config
+from bayesflex.config_files import load_config
 from bayesflex.errors import BayesflexError
 from bayesflex.io.maps import read_map, write_map
 from bayesflex.io.structures import read_structure, write_structure

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bayesflex.config import FitConfig, load_config
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config
 from bayesflex.errors import InputError
 from bayesflex.io.maps import read_map, write_map
 from bayesflex.io.structures import read_structure, write_structure

@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bayesflex import errors, normal_modes, synthetic
-    from bayesflex.config import FitConfig, load_config
+    from bayesflex.config import FitConfig
+    from bayesflex.config_files import load_config
     from bayesflex.density_map import DensityMap
     from bayesflex.io.maps import read_map, write_map
     from bayesflex.io.structures import read_structure, write_structure
@@ -32,7 +33,7 @@ _HOMES = {
     "Structure": "bayesflex.structure",
     "Validation": "bayesflex.validation",
     "fit": "bayesflex.workflows.fit",
-    "load_config": "bayesflex.config",
+    "load_config": "bayesflex.config_files",
     "read_map": "bayesflex.io.maps",
     "read_structure": "bayesflex.io.structures",
     "simulate": "bayesflex.workflows.simulate",

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from bayesflex.config import load_config
+from bayesflex.config_files import load_config
 from bayesflex.geometry import rmsd
 from bayesflex.io.maps import read_map
 from bayesflex.io.structures import read_structure, write_structure

@@ -9,7 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from bayesflex.config import FitConfig, load_config
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config
 from bayesflex.docking.pose import moved
 from bayesflex.geometry import rmsd
 from bayesflex.io.maps import read_map, write_map

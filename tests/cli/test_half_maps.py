@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesflex.config import load_config, load_records
+from bayesflex.config_files import load_config, load_records
 from bayesflex.io.maps import write_map
 from bayesflex.noise import make_half_maps
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bayesflex.config import load_config
+from bayesflex.config_files import load_config
 
 SHORT = ("--resolution", 8, "--bead", "ca", "--no-anneal", "--warmup-iterations", 8, "--iterations", 3, "--steps", 4)
 

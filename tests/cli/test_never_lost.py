@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bayesflex.config import load_config
+from bayesflex.config_files import load_config
 from bayesflex.io.folder_lock import FolderLock
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from benchmarks.fuzz import READERS, mutated, run, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bayesflex.config import load_config
+from bayesflex.config_files import load_config
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import BayesflexError, ConfigError, InputError
 from bayesflex.io.maps import read_map, write_map

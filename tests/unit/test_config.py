@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesflex.config import FIRST_MODE, FitConfig, config_to_toml, load_config, parse_modes
+from bayesflex.config import FIRST_MODE, FitConfig, parse_modes
+from bayesflex.config_files import config_to_toml, load_config
 from bayesflex.errors import ConfigError
 from bayesflex.settings import setting_of
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import bayesflex
-from bayesflex.config import FitConfig, load_config
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.geometry import rmsd
 from bayesflex.io.structures import read_structure

@@ -21,7 +21,7 @@ LAYERS = (
     ("errors", "units", "protocols", "simd", "team", "html_tables"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
-    ("config", "structure", "density_map"),
+    ("config", "config_files", "structure", "density_map"),
     ("chain", "geometry", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
     ("ligand_density",),
@@ -76,6 +76,7 @@ NEVER = {
     "overlap": {"structure", "io"},  # it knows beads, no protein
     "likelihood": {"energy", "structure", "io"},
     "config": {"structure", "density_map", "io"},
+    "config_files": {"structure", "density_map", "io"},
 }
 
 #: Third-party packages that only some parts may import: what talks to the terminal, and what reads files.
@@ -86,8 +87,8 @@ PACKAGES = {
     "gemmi": {"io", "scattering", "matching", "validation"},
     "mrcfile": {"io"},
     "mdtraj": {"io"},
-    "tomllib": {"config"},
-    "tomli_w": {"config"},
+    "tomllib": {"config_files"},
+    "tomli_w": {"config_files"},
     "arviz": {"trace", "diagnostics", "plots"},
     "matplotlib": {"plots"},
     "jinja2": {"report"},

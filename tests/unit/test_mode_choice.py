@@ -9,7 +9,8 @@ import pytest
 from displaced import displaced
 
 import bayesflex
-from bayesflex.config import FitConfig, config_to_toml, load_config
+from bayesflex.config import FitConfig
+from bayesflex.config_files import config_to_toml, load_config
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.io.maps import write_map
 from bayesflex.io.structures import write_structure

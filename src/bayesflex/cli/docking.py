@@ -33,7 +33,7 @@ def dock(
     debug: Debug = False,
 ) -> None:
     """Find the place of a model in a map, wherever the model is."""
-    from bayesflex.config import load_config
+    from bayesflex.config_files import load_config
 
     given = {"resolution": resolution, "voxel": voxel, "origin": origin, "threads": threads}
     resolved = load_config(None, {name: value for name, value in given.items() if value is not None})

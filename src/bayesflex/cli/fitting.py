@@ -52,7 +52,7 @@ def fit(
     settings: Mapping[str, object],
 ) -> None:
     """Fit a model into a map."""
-    from bayesflex.config import load_config
+    from bayesflex.config_files import load_config
 
     others = {"reference": reference, "mask": mask, "fixed": fixed}
     halves = both_or_none(half1, half2)
@@ -133,7 +133,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare local, global and combined fitting as the paper does."""
-    from bayesflex.config import load_config
+    from bayesflex.config_files import load_config
     from bayesflex.workflows.compare import ComparePlan, run_compare
     from bayesflex.workflows.comparison_results import parse_domain
 

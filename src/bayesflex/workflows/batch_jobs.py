@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bayesflex.config import FitConfig, load_config
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config
 from bayesflex.errors import ConfigError, InputError
 from bayesflex.workflows.run_folder import FitFiles
 

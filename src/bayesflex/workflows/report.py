@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.config import FitConfig, load_config, load_records
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config, load_records
 from bayesflex.density_map import DensityMap
 from bayesflex.docking.pose import moved
 from bayesflex.errors import BayesflexError, InputError

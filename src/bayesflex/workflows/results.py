@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from bayesflex import __version__
 from bayesflex.carrying import Carrier, make_carrier
 from bayesflex.clusters import Cluster
-from bayesflex.config import FitConfig, config_to_toml
+from bayesflex.config import FitConfig
+from bayesflex.config_files import config_to_toml
 from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
 from bayesflex.html_tables import html_list, html_table

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from bayesflex import __version__
-from bayesflex.config import FitConfig, load_config, load_records
+from bayesflex.config import FitConfig
+from bayesflex.config_files import load_config, load_records
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import remove_unfinished
 from bayesflex.io.folder_lock import FolderLock
