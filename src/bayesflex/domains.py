@@ -148,8 +148,8 @@ SPLIT_SHARE, SPLIT_OF_LARGEST = 0.08, 0.5
 #: Shorter stretches of a chain belong to what they lie between.
 _LEAST_RUN = 8
 
-#: Residues on each side of a boundary along the chain that bend when its domains turn.
-LINKER_REACH = 3
+#: Residues on each side of a boundary along the chain that bend when its domains turn, and may unfold.
+LINKER_RESIDUES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ class Domains:
         Sets of domains that the clustering holds together before it parts them, single domains included, each a
         tuple of labels; those of most residues first. What moves as one body is one of them.
     linker
-        Whether a residue is within ``LINKER_REACH`` residues of a boundary along its chain, shape (n_ca,).
+        Whether a residue is within ``LINKER_RESIDUES`` residues of a boundary along its chain, shape (n_ca,).
     """
 
     labels: Indices
@@ -224,13 +224,13 @@ def find_domains(ca: Structure, cutoff: float) -> Domains:
 
 
 def linkers(labels: Indices, bonded: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which residues are within ``LINKER_REACH`` of a boundary along their chain, shape (n_ca,)."""
+    """Tell which residues are within ``LINKER_RESIDUES`` of a boundary along their chain, shape (n_ca,)."""
     n = len(labels)
     linker = np.zeros(n, dtype=bool)
     for end in boundaries(labels, bonded).tolist():
         for side, step in ((end, -1), (end + 1, 1)):
             at = side
-            for _ in range(LINKER_REACH):
+            for _ in range(LINKER_RESIDUES):
                 linker[at] = True
                 following = at + step
                 if not 0 <= following < n or not bonded[min(at, following)]:

@@ -11,15 +11,11 @@ from bayesflex.beads import ca_beads
 from bayesflex.chain import bonded_to_next
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
-from bayesflex.domain_search import (
-    LINKER_RESIDUES,
-    BodySearch,
-    _left_jacobian,
-    _spline_values,
-    blurred_density,
-    occupancies,
-    tethers,
-)
+from bayesflex.domain_search.density import blurred_density, occupancies
+from bayesflex.domain_search.poses import tethers
+from bayesflex.domain_search.search import BodySearch
+from bayesflex.domain_search.spline import spline_values
+from bayesflex.domains import LINKER_RESIDUES
 from bayesflex.geometry import rmsd, rotation_of_vector
 from bayesflex.map_target import make_target
 from bayesflex.rendering import render
@@ -100,24 +96,15 @@ def test_the_gradient_of_the_cost_is_that_of_finite_differences(rng):
         np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5 * np.abs(gradient).max())
 
 
-def test_the_left_jacobian_is_that_of_finite_differences(rng):
-    for vector in (np.zeros(3), 1e-8 * np.ones(3), rng.normal(size=3)):
-        along, step = rng.normal(size=3), 1e-6
-        before, after = rotation_of_vector(vector - step * along), rotation_of_vector(vector + step * along)
-        change = (after - before) / (2 * step) @ rotation_of_vector(vector).T
-        expected = _left_jacobian(vector) @ along
-        np.testing.assert_allclose([change[2, 1], change[0, 2], change[1, 0]], expected, atol=1e-8)
-
-
 def test_splines_have_the_gradient_of_finite_differences(rng):
     coefficients, voxel = rng.normal(size=(8, 9, 10)), np.array([1.0, 2.0, 3.0])
     index = rng.uniform(2.0, 5.0, size=(4, 3))
-    gradients = _spline_values(coefficients, index, voxel)[1]
+    gradients = spline_values(coefficients, index, voxel)[1]
     for axis in range(3):
         step = 1e-5 * np.eye(3)[axis]
-        ahead, behind = (_spline_values(coefficients, index + sign * step, voxel)[0] for sign in (1, -1))
+        ahead, behind = (spline_values(coefficients, index + sign * step, voxel)[0] for sign in (1, -1))
         np.testing.assert_allclose((ahead - behind) / (2e-5 * voxel[axis]), gradients[:, axis], rtol=1e-6, atol=1e-8)
-    assert not _spline_values(coefficients, np.array([[-1.0, 3.0, 3.0], [3.0, 3.0, 6.5]]), voxel)[0].any()
+    assert not spline_values(coefficients, np.array([[-1.0, 3.0, 3.0], [3.0, 3.0, 6.5]]), voxel)[0].any()
 
 
 def test_a_pose_stays_where_the_linker_reaches():

@@ -15,16 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.chain import bonded_to_next
-from bayesflex.domain_search import (
-    LINKER_RESIDUES,
-    BodyPose,
-    BodySearch,
-    Density,
-    blurred_density,
-    occupancies,
-    tethers,
-)
-from bayesflex.domains import Domains, boundaries, find_domains
+from bayesflex.domain_search.density import Density, blurred_density, occupancies
+from bayesflex.domain_search.poses import BodyPose, tethers
+from bayesflex.domain_search.search import BodySearch
+from bayesflex.domains import LINKER_RESIDUES, Domains, boundaries, find_domains
 from bayesflex.errors import InputError
 from bayesflex.protocols import EnergyTerm, Likelihood
 from bayesflex.residue_runs import in_words

@@ -1,45 +1,32 @@
-"""Where in a map a domain lies: its orientation searched against what the rest of the model leaves of the density.
-
-A gradient moves a domain downhill, and the way to a pose that is turned by 90° leads over hills. Here the way does not
-matter: the density of the rest is subtracted, the domain is tried in orientations that miss none, at every place that
-its linkers let it reach, and the best are refined. What comes out are proposals for where a chain may start; nothing
-of it remains in what is sampled. Not to be confused with docking, which looks for a whole model anywhere in a map.
-"""
+"""The search for where one body lies, in what the rest of the model leaves of the density."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesflex.beads import BeadModel
+from bayesflex.docking.refinement import left_jacobian
 from bayesflex.docking.search import run_in_threads
-from bayesflex.domains import boundaries
+from bayesflex.domain_search.density import Density, scale_and_offset
+from bayesflex.domain_search.poses import BodyPose, Tethers
+from bayesflex.domain_search.spline import spline_values
 from bayesflex.geometry import rotation_of_vector
-from bayesflex.map_target import MapTarget
-from bayesflex.rendering import render
 from bayesflex.rotations import angles_between, covering_rotations
 from bayesflex.units import sigma_of_resolution
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: Voxels per resolution of the grid that holds the map, and of that which is searched: what a bead sees is smooth.
-_VOXELS, _SEARCH_VOXELS = 2.5, 2.25
-
-#: A linker of n residues spans so much, Å: 3.8 between consecutive CA, less what it winds.
-_PER_RESIDUE = 3.4
-
-#: Residues on each side of a boundary that may unfold into a linker.
-LINKER_RESIDUES = 3
+#: Voxels per resolution of the grid that is searched: what a bead sees is smooth.
+_SEARCH_VOXELS = 2.25
 
 #: Orientations are searched so closely that none is farther from the nearest one than this, radians: 17°, 6 Å at the
 #: surface of a domain with a radius of 20 Å, which is less than the resolution that is searched.
@@ -53,160 +40,6 @@ _SAME_POSE = 0.7
 
 #: Pull of a linker that is stretched too far, in units of the score's standard deviation per Å².
 _TETHER = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Density:
-    """A map on a grid of its own, blurred to a resolution, with what a bead looks like there.
-
-    Parameters
-    ----------
-    values
-        Shape (nz, ny, nx).
-    voxel_size, origin
-        Order (x, y, z), Å.
-    sigma
-        Standard deviation of a bead, Å.
-    region
-        True for voxels that count.
-    """
-
-    values: Array
-    voxel_size: Array
-    origin: Array
-    sigma: float
-    region: Mask
-
-    def render(self, positions: Array, weights: Array) -> Array:
-        """Return the density of beads at positions (n, 3), Å, on this grid."""
-        return render(positions, weights, self.sigma, self.values.shape, self.voxel_size, self.origin)
-
-
-def blurred_density(target: MapTarget, resolution: float, full: float) -> Density:
-    """Return a map blurred from a resolution of ``full`` to one of ``resolution`` (Å), on a grid coarse enough for it.
-
-    Background, rendered and not moved, is taken off at the scale at which it fits the map best.
-    """
-    blur = math.sqrt(max(sigma_of_resolution(resolution) ** 2 - sigma_of_resolution(full) ** 2, 0.0))
-    steps = target.voxel_size[::-1]
-    values = target.values
-    if target.background is not None:
-        values = values - _scale(values, target.background, target.region)[0] * target.background
-    smooth = scipy.ndimage.gaussian_filter(values, blur / steps, mode="nearest")
-    stride = np.maximum(np.floor(resolution / _VOXELS / steps), 1).astype(int)
-    part = tuple(slice(None, None, int(k)) for k in stride)
-    return Density(
-        np.ascontiguousarray(smooth[part]),
-        target.voxel_size * stride[::-1],
-        target.origin,
-        math.hypot(target.sigma, blur),
-        np.ascontiguousarray(target.region[part]),
-    )
-
-
-def _scale(values: Array, model: Array, region: Mask) -> tuple[float, float]:
-    """Return scale and offset with which a model's density is nearest to a map's over a region."""
-    of_map, of_model = values[region], model[region]
-    centred = of_model - of_model.mean()
-    power = float(centred @ centred)
-    scale = float(centred @ of_map) / power if power > 0.0 else 0.0
-    return scale, float(of_map.mean() - scale * of_model.mean())
-
-
-def occupancies(density: Density, beads: BeadModel, coords: Array, labels: NDArray[np.integer]) -> Array:
-    """Return how much of its own density each domain finds in a map where it is, shape (n_domains,).
-
-    These are the coefficients of the domains' densities that fit the map best together, an offset beside them: on the
-    scale of the map, alike where all lie in their density, and near zero or below where one does not.
-
-    Parameters
-    ----------
-    density
-        The map.
-    beads, coords
-        What scatters, and the CA positions, shape (n_ca, 3), Å.
-    labels
-        Domain of each residue, from 0 on, shape (n_ca,).
-    """
-    positions, of_bead = beads.place(coords), labels[beads.residue]
-    n = int(labels.max()) + 1
-    columns = [density.render(positions[of_bead == k], beads.weights[of_bead == k])[density.region] for k in range(n)]
-    columns.append(np.ones(int(np.count_nonzero(density.region))))
-    found = np.linalg.lstsq(np.stack(columns, axis=1), density.values[density.region], rcond=None)[0]
-    return np.asarray(found[:n])
-
-
-@dataclass(frozen=True, eq=False)
-class Tethers:
-    """What holds a body: residues of it that must stay near residues outside it.
-
-    Parameters
-    ----------
-    inner, outer
-        Indices of the residues, shape (n,).
-    length
-        Longest distance between the two, Å, shape (n,).
-    """
-
-    inner: NDArray[np.int64]
-    outer: NDArray[np.int64]
-    length: Array
-
-
-def tethers(body: Mask, bonded: Mask, coords: Array) -> Tethers:
-    """Return what a body's chains let it reach.
-
-    At each boundary along a chain ``LINKER_RESIDUES`` residues on each side are free to unfold, fewer where the chain
-    ends or crosses another boundary before.
-
-    Parameters
-    ----------
-    body
-        Whether a residue belongs to the body, shape (n_ca,).
-    bonded
-        Whether each residue is bonded to the next, shape (n_ca - 1,).
-    coords
-        CA positions, (n_ca, 3), Å: what is as far apart now may stay so.
-    """
-    inner, outer, length = [], [], []
-    for end in boundaries(body.astype(np.int64), bonded).tolist():
-        first, last = end, end + 1
-        for _ in range(LINKER_RESIDUES):
-            if first > 0 and bonded[first - 1] and body[first - 1] == body[end]:
-                first -= 1
-            if last + 1 < len(body) and bonded[last] and body[last + 1] == body[end + 1]:
-                last += 1
-        apart = float(np.linalg.norm(coords[first] - coords[last]))
-        length.append(max(_PER_RESIDUE * (last - first), apart))
-        inner.append(first if body[first] else last)
-        outer.append(last if body[first] else first)
-    return Tethers(np.array(inner, dtype=np.int64), np.array(outer, dtype=np.int64), np.array(length))
-
-
-@dataclass(frozen=True, eq=False)
-class BodyPose:
-    """A rigid motion of a body, x -> rotation (x - pivot) + pivot + shift.
-
-    Parameters
-    ----------
-    rotation
-        Shape (3, 3).
-    shift
-        Shape (3,), Å.
-    pivot
-        The body's centroid, shape (3,), Å.
-    score
-        Overlap with the residual density, in standard deviations above the mean over all poses that were tried.
-    """
-
-    rotation: Array
-    shift: Array
-    pivot: Array
-    score: float
-
-    def apply(self, coords: Array) -> Array:
-        """Return positions (n, 3), Å, moved."""
-        return np.asarray((coords - self.pivot) @ self.rotation.T + self.pivot + self.shift)
 
 
 class BodySearch:
@@ -260,7 +93,7 @@ class BodySearch:
     def _see(self, density: Density) -> None:
         """Take the field from a map."""
         rest = density.render(*self._rest)
-        scale, offset = _scale(density.values, rest, density.region)
+        scale, offset = scale_and_offset(density.values, rest, density.region)
         residual = np.where(density.region, density.values - offset - scale * rest, 0.0)
         self._density = density
         # What a bead sees: the residual smeared by its own profile.
@@ -441,52 +274,9 @@ class BodySearch:
         value = -scale * float(self._weights @ values) + 0.5 * _TETHER * float(excess @ excess)
         force = pull.sum(axis=0) + tension.sum(axis=0)
         moment = np.cross(turned, pull).sum(axis=0) + np.cross(ends, tension).sum(axis=0)
-        return value, np.concatenate([_left_jacobian(vector).T @ moment / self._radius, force])
+        return value, np.concatenate([left_jacobian(vector).T @ moment / self._radius, force])
 
     def _field_at(self, positions: Array) -> tuple[Array, Array]:
         """Return the field and its gradient at positions (n, 3), Å: (n,) and (n, 3); zero outside the grid."""
         voxel = self._density.voxel_size
-        return _spline_values(self._coefficients, (positions - self._density.origin) / voxel, voxel)
-
-
-def _left_jacobian(vector: Array) -> Array:
-    """Return J with dR/dw R^T = [J dw]x at a rotation vector w, shape (3, 3)."""
-    angle = float(np.linalg.norm(vector))
-    x, y, z = vector
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    if angle < 1e-6:
-        return np.eye(3) + 0.5 * cross
-    a = (1.0 - math.cos(angle)) / angle**2
-    b = (angle - math.sin(angle)) / angle**3
-    return np.asarray(np.eye(3) + a * cross + b * cross @ cross)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _spline_values(coefficients, index, voxel):  # type: ignore[no-untyped-def]
-    """Return values and gradients of a cubic B-spline at fractional indices (x, y, z), zero off the grid."""
-    nz, ny, nx = coefficients.shape
-    n = index.shape[0]
-    values, gradients = np.zeros(n), np.zeros((n, 3))
-    w, d = np.empty((3, 4)), np.empty((3, 4))
-    for m in range(n):
-        x, y, z = index[m, 0], index[m, 1], index[m, 2]
-        if not (x >= 1.0 and y >= 1.0 and z >= 1.0 and x < nx - 2 and y < ny - 2 and z < nz - 2):
-            continue
-        ix, iy, iz = int(x), int(y), int(z)
-        for axis in range(3):
-            t = (x - ix, y - iy, z - iz)[axis]
-            s = 1.0 - t
-            w[axis, 0], w[axis, 3] = s * s * s / 6.0, t * t * t / 6.0
-            w[axis, 1] = 2.0 / 3.0 - 0.5 * t * t * (2.0 - t)
-            w[axis, 2] = 2.0 / 3.0 - 0.5 * s * s * (2.0 - s)
-            d[axis, 0], d[axis, 3] = -0.5 * s * s, 0.5 * t * t
-            d[axis, 1], d[axis, 2] = t * (1.5 * t - 2.0), -s * (1.5 * s - 2.0)
-        for c in range(4):
-            for b in range(4):
-                for a in range(4):
-                    f = coefficients[iz - 1 + c, iy - 1 + b, ix - 1 + a]
-                    values[m] += w[0, a] * w[1, b] * w[2, c] * f
-                    gradients[m, 0] += d[0, a] * w[1, b] * w[2, c] * f / voxel[0]
-                    gradients[m, 1] += w[0, a] * d[1, b] * w[2, c] * f / voxel[1]
-                    gradients[m, 2] += w[0, a] * w[1, b] * d[2, c] * f / voxel[2]
-    return values, gradients
+        return spline_values(self._coefficients, (positions - self._density.origin) / voxel, voxel)
