@@ -3,8 +3,8 @@
 The unknowns of a fit are the positions of the sites: CA of amino acids, C4' of nucleotides. The paper renders a unit
 Gaussian on each; a residue's density is better described by a bead at its centroid, or by one for the backbone and one
 for the side chain or base. Such beads sit in the local frame of three sites of the chain, with three coefficients each
-taken from the start model, so that the unknowns stay 3N and the gradient's pull-back is exact. Ligands and ions are a
-bead each, in the frame of the site nearest to them.
+taken from the start model, so that the unknowns stay 3N and the gradient's pull-back is exact. An ion or a small
+ligand is a bead, a larger ligand several, each in the frame of the site nearest to it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ _UNKNOWN_ELEMENT = 6.0
 #: Phosphate atoms of a nucleotide, by names of today and of before 2008; with the sugar (names with a prime) they are
 #: its backbone.
 _PHOSPHATE = ("P", "OP1", "OP2", "OP3", "O1P", "O2P", "O3P")
+
+#: A bead of a ligand holds atoms that spread by no more than this about their centroid, root mean square per direction,
+#: Å, as those of the largest side chains do (tryptophan's in p97, 5FTM: 1.15). In one bead ADP would spread by 2.4, the
+#: inhibitor of adenylate kinase, AP5, by 4.6 Å.
+_LIGAND_SPREAD = 1.2
 
 #: Names of water, whose molecules are not where the model says once it moves.
 WATER = ("HOH", "DOD", "WAT", "H2O", "TIP", "TIP3", "SOL")
@@ -187,7 +192,7 @@ def ca_beads(ca: Structure) -> BeadModel:
 def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
     """Return one bead per residue at its centroid or, split, one for its backbone and one for side chain or base.
 
-    Ligands and ions follow, one bead each.
+    Ligands and ions follow.
     """
     atoms, slot = _slots(structure, ca, split)
     coords = structure.coords[atoms]
@@ -214,8 +219,8 @@ def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
 def _slots(structure: Structure, ca: Structure, split: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the atoms that scatter and the slot of each, shapes (n,).
 
-    Two slots for each site, the second one for side chain or base where they are split, then one for each ligand or
-    ion.
+    Two slots for each site, the second one for side chain or base where they are split, then those of ligands and ions:
+    one for each, or several where it is larger than a bead.
     """
     of_residue = _site_of_atoms(structure, ca)
     other = (of_residue < 0) & ~np.isin(structure.residue_name, WATER)
@@ -226,9 +231,32 @@ def _slots(structure: Structure, ca: Structure, split: bool) -> tuple[NDArray[np
         sugar = np.char.endswith(name, "'") | np.char.endswith(name, "*")
         of_nucleotide = ca.is_nucleotide_site[site]  # of the last site for others, which are overwritten below
         slot += ~np.where(of_nucleotide, sugar | np.isin(name, _PHOSPHATE), np.isin(name, _BACKBONE))
-    _, group = np.unique(structure.residue_index[atoms[site < 0]], return_inverse=True)
-    slot[site < 0] = 2 * ca.n_atoms + group
+    others = np.flatnonzero(site < 0)
+    first = 2 * ca.n_atoms
+    for index in np.unique(structure.residue_index[atoms[others]]).tolist():
+        members = others[structure.residue_index[atoms[others]] == index]
+        for piece in _pieces(structure.coords[atoms[members]]):
+            slot[members[piece]] = first
+            first += 1
     return atoms, slot
+
+
+def _pieces(coords: Array) -> list[NDArray[np.int64]]:
+    """Return the atoms of each of the fewest compact pieces of a ligand, from positions (n, 3), Å.
+
+    What spreads too far is cut in two halves of atoms across its longest axis, again and again.
+    """
+    found, waiting = [], [np.arange(len(coords))]
+    while waiting:
+        piece = waiting.pop()
+        offset = coords[piece] - coords[piece].mean(axis=0)
+        if np.sum(offset**2) <= 3.0 * len(piece) * _LIGAND_SPREAD**2:
+            found.append(piece)
+        else:
+            along = offset @ np.linalg.svd(offset, full_matrices=False)[2][0]
+            order = piece[np.argsort(along, kind="stable")]
+            waiting += [order[len(order) // 2 :], order[: len(order) // 2]]
+    return found
 
 
 def _nearest_sites(ca: Array, frames: NDArray[np.int64], points: Array) -> NDArray[np.int64]:
@@ -244,14 +272,17 @@ def _nearest_sites(ca: Array, frames: NDArray[np.int64], points: Array) -> NDArr
 
 
 def centroid_beads(structure: Structure, ca: Structure) -> BeadModel:
-    """Return one bead per residue, ligand and ion at the centroid of its heavy atoms, weighted by atomic number."""
+    """Return one bead per residue at the centroid of its heavy atoms, weighted by atomic number.
+
+    Ligands and ions follow, a large ligand as several beads.
+    """
     return _grouped(structure, ca, split=False)
 
 
 def two_beads(structure: Structure, ca: Structure) -> BeadModel:
     """Return beads weighted by atomic number: backbone and side chain, or phosphate with sugar and base.
 
-    Ligands and ions are one bead each.
+    Ligands and ions follow, a large ligand as several beads.
     """
     return _grouped(structure, ca, split=True)
 

@@ -239,3 +239,31 @@ def test_many_b_factors_make_few_classes():
     assert len(blur) == N_CLASSES
     assert (np.diff(blur) > 0.0).all()
     assert set(kind) == set(range(N_CLASSES))
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_large_ligand_is_several_compact_beads(maker):
+    n = 24
+    rod = CA.coords[10] + [2.0, 0.0, 0.0] + np.arange(float(n))[:, None] * [0.0, 0.8, 0.8]
+    ligand = replace(
+        PROTEIN.select(np.arange(n)),
+        coords=rod,
+        element=np.full(n, "C"),
+        residue_name=np.full(n, "LIG"),
+        residue_number=np.full(n, 900),
+    )
+    columns = {
+        name: np.concatenate([getattr(PROTEIN, name), getattr(ligand, name)])
+        for name in Structure.__dataclass_fields__
+        if isinstance(getattr(PROTEIN, name), np.ndarray)
+    }
+    alone, beads = MAKERS[maker](PROTEIN, CA), MAKERS[maker](Structure(**columns), CA)
+    own = len(alone.residue)
+    assert beads.n_others == len(beads.residue) - own == 4
+    np.testing.assert_array_equal(beads.coefficients[:own], alone.coefficients)
+    # Each holds six neighbours along the rod.
+    pieces = beads.place(CA.coords)[own:]
+    np.testing.assert_allclose(np.sort(pieces[:, 1]), rod[:, 1].reshape(4, 6).mean(axis=1), atol=1e-9)
+    assert beads.weights[own:].sum() / beads.weights[:own].sum() == pytest.approx(
+        6.0 * n / sum(NUMBERS[element] for element in PROTEIN.element)
+    )
