@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bayesflex.chain import bonded_to_next
+from bayesflex.compiling import KERNEL
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood
 from bayesflex.scattering import atomic_numbers
@@ -385,7 +386,7 @@ def _coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64
     return solution
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def place_beads(ca, model, beads):  # type: ignore[no-untyped-def]
     """Set the bead positions (n_beads, 3) from those of the CA."""
     residue, frame, coefficients = model.residue, model.frame, model.coefficients
@@ -401,7 +402,7 @@ def place_beads(ca, model, beads):  # type: ignore[no-untyped-def]
         beads[n, 2] = ca[i, 2] + a * uz + b * vz + c * (ux * vy - uy * vx)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pull_back_beads(ca, model, gradient, out):  # type: ignore[no-untyped-def]
     """Add to out (n_ca, 3) what a gradient by the bead positions, (n_beads, 3), is by those of the CA."""
     residue, frame, coefficients, work = model.residue, model.frame, model.coefficients, model.work

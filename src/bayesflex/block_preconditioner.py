@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.block_eigensolver import lowest_eigenvectors
+from bayesflex.compiling import KERNEL
 from bayesflex.elastic_network import shifted_factor
 from bayesflex.rotation_translation_blocks import Blocks, block_motions, project_hessian
 
@@ -25,7 +26,7 @@ _COARSE_TOLERANCE, _COARSE_ITERATIONS = 1e-2, 10
 
 
 # Written with plain indices: slices of arrays take Numba three times as long to compile.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def _subtract_row(row_start, column, values, vectors, i, low, high, out, place):  # type: ignore[no-untyped-def]
     """Subtract row i of a matrix of 3 × 3 times vectors (3 n, m) from out (.., m) at place, but for low <= j < high."""
     n_vectors = vectors.shape[1]
@@ -43,7 +44,7 @@ def _subtract_row(row_start, column, values, vectors, i, low, high, out, place):
             out[place + 2, k] -= h20 * x + h21 * y + h22 * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def _sweep_kernel(  # type: ignore[no-untyped-def]
     row_start, column, values, start, inverse_start, inverses, right, forward, solution, work
 ):
@@ -72,7 +73,7 @@ def _sweep_kernel(  # type: ignore[no-untyped-def]
                     solution[3 * first + a, k] += h * work[c, k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def _remainder_kernel(row_start, column, values, start, vectors, out):  # type: ignore[no-untyped-def]
     """Subtract from out (3 n, m) the matrix times vectors, counting for each row the columns of later blocks alone.
 
@@ -83,7 +84,7 @@ def _remainder_kernel(row_start, column, values, start, vectors, out):  # type: 
             _subtract_row(row_start, column, values, vectors, i, 0, start[b + 1], out, 3 * i)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def _product_kernel(row_start, column, values, vectors, out):  # type: ignore[no-untyped-def]
     """Subtract from out (3 n, m) the matrix times vectors."""
     for i in range(row_start.shape[0] - 1):

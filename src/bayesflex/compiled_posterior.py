@@ -21,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.beads import NO_BEADS, BeadArrays, BeadLikelihood, place_beads, pull_back_beads
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.deformation import Deformation, DeformationArrays, deform, pull_back
 from bayesflex.energy.angles import AngleArrays, Angles, angle_energy
 from bayesflex.energy.bonds import BondArrays, Bonds, bond_energy
@@ -104,7 +105,7 @@ class Workspace(NamedTuple):
     velocity: Array  # (n_dim,)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
     """Return the log likelihood and its derivatives by cross and power."""
     if form == _GAUSSIAN:
@@ -114,7 +115,7 @@ def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-u
     return marginal_of_overlap(cross, power, map_power, parameters)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _prepare(theta, posterior, work):  # type: ignore[no-untyped-def]
     """Place all beads; return whether they can be where they are, and whether the lists hold."""
     deform(theta, posterior.deformation, work.coords)
@@ -132,7 +133,7 @@ def _prepare(theta, posterior, work):  # type: ignore[no-untyped-def]
     return _DONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _prior(posterior, work):  # type: ignore[no-untyped-def]
     """Set work's gradient to that of the energy and return the energy, kcal/mol."""
     coords, gradient = work.coords, work.gradient
@@ -146,7 +147,7 @@ def _prior(posterior, work):  # type: ignore[no-untyped-def]
     return energy
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
     """Set out (n_dim,) to the gradient of all; return how it ended, log density, log likelihood and energy."""
     coords, gradient = work.coords, work.gradient
@@ -189,7 +190,7 @@ def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def
     return _DONE, log_density, log_likelihood, energy
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _all_finite(values):  # type: ignore[no-untyped-def]
     # A sum is finite where all terms are, short of overflow, and takes no branch.
     total = 0.0
@@ -198,7 +199,7 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
     return total == 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _integrate(position, momentum, gradient, step_size, n_steps, outer_kick, step, posterior, mass, work):  # type: ignore[no-untyped-def]
     """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
 
@@ -244,22 +245,22 @@ def _integrate(position, momentum, gradient, step_size, n_steps, outer_kick, ste
 # The same parts as functions of their own, for several threads.
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _prepared(theta, posterior, work):  # type: ignore[no-untyped-def]
     return _prepare(theta, posterior, work)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _energy(posterior, work):  # type: ignore[no-untyped-def]
     return _prior(posterior, work)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _likelihood_part(posterior, part):  # type: ignore[no-untyped-def]
     pair_part(posterior.tiles, posterior.overlap, part)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _finished(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
     return _finish(theta, energy, posterior, work, out)
 

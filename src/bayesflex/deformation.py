@@ -32,7 +32,7 @@ APPROACHES = {"local": (False, True), "global": (True, False), "combined": (True
 _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION = 3.0, 0.15
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _haar(angle2):  # type: ignore[no-untyped-def]
     """Return the log of the Haar density of a rotation vector of this square, and its gradient per omega.
 
@@ -47,7 +47,7 @@ def _haar(angle2):  # type: ignore[no-untyped-def]
     return 2.0 * math.log(math.sin(half) / half), (1.0 / math.tan(half) - 2.0 / angle) / angle
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _jacobian_factors(angle2):  # type: ignore[no-untyped-def]
     """Return a, b of the left Jacobian ``J = 1 + a K + b K²`` of SO(3), K the cross product with omega."""
     if angle2 < 1e-8:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import SuperLU, splu
 
+from bayesflex.compiling import ALLOCATING
 from bayesflex.errors import InputError
 from bayesflex.neighbours import pairs_within_reach
 
@@ -25,7 +26,7 @@ CHAIN_STIFFNESS = 10.0
 _LISTED = 8
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
     """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
     n = coords.shape[0]

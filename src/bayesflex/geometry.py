@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from bayesflex.compiling import KERNEL
 from bayesflex.errors import InputError
 
 Array = NDArray[np.float64]
@@ -109,7 +110,7 @@ def rotation_of_vector(omega: ArrayLike) -> Array:
     return np.array(rotation_matrix(*(float(component) for component in np.asarray(omega)))).reshape(3, 3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def rotation_matrix(x, y, z):  # type: ignore[no-untyped-def]
     """Return the rows of the rotation by the vector (x, y, z) as nine numbers: see :func:`rotation_of_vector`."""
     half = 0.5 * math.sqrt(x * x + y * y + z * z)

@@ -19,6 +19,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bayesflex.compiling import ALLOCATING, PART
 from bayesflex.errors import InputError
 
 Array = NDArray[np.float64]
@@ -94,6 +95,8 @@ def grow(start: Array, torsions: Array) -> Array:
     """
     n_batch, n_torsions = torsions.shape
     residues = np.empty((n_batch, n_torsions // 2, 3, 3))
+    # Copies in one layout, and writable: for each other kind of array the kernel would be compiled once more.
+    start, torsions = start.copy(), torsions.copy()
     for row, chain in zip(torsions, residues, strict=True):
         _grow_kernel(start, row, chain)
     return residues
@@ -266,7 +269,7 @@ def _closed(before: Array, after: Array, torsions: Array, n_iterations: int) -> 
     return torsions
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _place_kernel(
     a: Array, b: Array, c: Array, bond: float, angle: float, torsion: float, out: Array
 ) -> None:  # pragma: no cover
@@ -286,19 +289,24 @@ def _place_kernel(
     out[2] = c[2] + along * uz + radial * (nx * uy - ny * ux) + normal * nz
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _grow_kernel(start: Array, torsions: Array, residues: Array) -> None:  # pragma: no cover
     """Write the residues (n, 3, 3) that follow ``start`` (3, 3), for torsions (2 n,)."""
-    previous = start
-    for i in range(len(residues)):
-        now = residues[i]
-        _place_kernel(previous[0], previous[1], previous[2], C_N, ANGLE_CA_C_N, torsions[2 * i], now[0])
-        _place_kernel(previous[1], previous[2], now[0], N_CA, ANGLE_C_N_CA, math.pi, now[1])
-        _place_kernel(previous[2], now[0], now[1], CA_C, ANGLE_N_CA_C, torsions[2 * i + 1], now[2])
-        previous = now
+    atoms = residues.reshape(-1, 3)
+    for m in range(len(atoms)):
+        a = start[m] if m < 3 else atoms[m - 3]
+        b = start[m + 1] if m < 2 else atoms[m - 2]
+        c = start[m + 2] if m < 1 else atoms[m - 1]
+        if m % 3 == 0:
+            bond, angle, torsion = C_N, ANGLE_CA_C_N, torsions[2 * (m // 3)]
+        elif m % 3 == 1:
+            bond, angle, torsion = N_CA, ANGLE_C_N_CA, math.pi
+        else:
+            bond, angle, torsion = CA_C, ANGLE_N_CA_C, torsions[2 * (m // 3) + 1]
+        _place_kernel(a, b, c, bond, angle, torsion, atoms[m])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _close_kernel(before: Array, after: Array, torsions: Array, n_iterations: int) -> None:  # pragma: no cover
     """Move torsions (n_torsions,) in place until the residue they lead to from ``before`` is ``after``, both (3, 3)."""
     n_torsions = len(torsions)
@@ -355,7 +363,7 @@ def _close_kernel(before: Array, after: Array, torsions: Array, n_iterations: in
             torsions[k] += min(max(step, -0.3), 0.3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _cholesky_solve_kernel(matrix: Array, vector: Array) -> None:  # pragma: no cover
     """Overwrite ``vector`` (n,) by the solution for positive definite ``matrix`` (n, n), of which half is read."""
     n = len(vector)

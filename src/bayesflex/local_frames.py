@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.geometry import superimpose
 
 Array = NDArray[np.float64]
@@ -61,26 +62,22 @@ class LocalFrames:
         ndarray
             Shape (n_draws, n_ca, 3), Å, about the reference.
         """
-        seen = np.empty(draws.shape, dtype=np.float64)
+        seen, work = np.empty(draws.shape, dtype=np.float64), np.empty((3, 3, 3))
         for index, coords in enumerate(draws):
             whole = superimpose(coords.astype(np.float64), self.reference)
             moved = np.ascontiguousarray(coords @ whole.rotation.T + whole.translation)
-            _positions_kernel(moved, self.reference, self._neighbour, self._weight, seen[index])
+            _positions_kernel(moved, self.reference, self._neighbour, self._weight, work, seen[index])
         return seen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _invert(m, inverse):  # type: ignore[no-untyped-def]
     """Set inverse to that of a 3 × 3 matrix and return its determinant."""
-    inverse[0, 0] = m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1]
-    inverse[1, 0] = m[1, 2] * m[2, 0] - m[1, 0] * m[2, 2]
-    inverse[2, 0] = m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0]
-    inverse[0, 1] = m[0, 2] * m[2, 1] - m[0, 1] * m[2, 2]
-    inverse[1, 1] = m[0, 0] * m[2, 2] - m[0, 2] * m[2, 0]
-    inverse[2, 1] = m[0, 1] * m[2, 0] - m[0, 0] * m[2, 1]
-    inverse[0, 2] = m[0, 1] * m[1, 2] - m[0, 2] * m[1, 1]
-    inverse[1, 2] = m[0, 2] * m[1, 0] - m[0, 0] * m[1, 2]
-    inverse[2, 2] = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
+    for x in range(3):
+        a, b = (x + 1) % 3, (x + 2) % 3
+        for y in range(3):
+            c, d = (y + 1) % 3, (y + 2) % 3
+            inverse[y, x] = m[a, c] * m[b, d] - m[a, d] * m[b, c]
     determinant = m[0, 0] * inverse[0, 0] + m[0, 1] * inverse[1, 0] + m[0, 2] * inverse[2, 0]
     for x in range(3):
         for y in range(3):
@@ -88,17 +85,24 @@ def _invert(m, inverse):  # type: ignore[no-untyped-def]
     return determinant
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _make_rotation(m, inverse, size):  # type: ignore[no-untyped-def]
     """Turn m into its nearest rotation and return True, or return False where there is none to speak of.
 
     Newton's iteration for the orthogonal factor, scaled (Higham 1986); it keeps the sign of the determinant.
     """
-    if not _invert(m, inverse) > 1e-12 * size**3:
-        return False
-    for _ in range(_N_NEWTON):
-        scale = (np.sum(inverse * inverse) / np.sum(m * m)) ** 0.25
-        change = 0.0
+    usable = True
+    for turn in range(_N_NEWTON):
+        determinant = _invert(m, inverse)
+        if turn == 0 and not determinant > 1e-12 * size**3:
+            usable = False
+            break
+        of_inverse = of_m = change = 0.0
+        for x in range(3):
+            for y in range(3):
+                of_inverse += inverse[x, y] * inverse[x, y]
+                of_m += m[x, y] * m[x, y]
+        scale = (of_inverse / of_m) ** 0.25
         for x in range(3):
             for y in range(3):
                 new = 0.5 * (scale * m[x, y] + inverse[y, x] / scale)
@@ -106,18 +110,17 @@ def _make_rotation(m, inverse, size):  # type: ignore[no-untyped-def]
                 m[x, y] = new
         if change < 1e-10:
             break
-        _invert(m, inverse)
-    return True
+    return usable
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _positions_kernel(coords, reference, neighbour, weight, out):  # type: ignore[no-untyped-def]
-    """Set out (n, 3) to the positions seen from the surroundings; all superposed as a whole already."""
+@njit(**KERNEL)
+def _positions_kernel(coords, reference, neighbour, weight, work, out):  # type: ignore[no-untyped-def]
+    """Set out (n, 3) to the positions seen from the surroundings; all superposed as a whole already. work (3, 3, 3)."""
     n, k = neighbour.shape
-    m, inverse = np.empty((3, 3)), np.empty((3, 3))
-    centre, target = np.empty(3), np.empty(3)
+    m, inverse, centre, target = work[0], work[1], work[2, 0], work[2, 1]
     for i in range(n):
-        centre[:], target[:], m[:] = 0.0, 0.0, 0.0
+        for x in range(3):
+            centre[x] = target[x] = m[x, 0] = m[x, 1] = m[x, 2] = 0.0
         for a in range(k):
             j, w = neighbour[i, a], weight[i, a]
             for x in range(3):

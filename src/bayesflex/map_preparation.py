@@ -20,6 +20,7 @@ import scipy.signal
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import ALLOCATING
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
 
@@ -298,7 +299,7 @@ def _check_coords(density: DensityMap, coords: Array) -> None:
         )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _nearest_squares_kernel(index: Array, voxel_size: Array, reach: float, squares: Array) -> None:
     """Lower each voxel's squared distance (Å²) to the nearest of the fractional indices (n, 3), within reach (Å)."""
     nz, ny, nx = squares.shape

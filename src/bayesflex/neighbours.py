@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import InputError
 
 Coords = NDArray[np.float64]
@@ -29,7 +30,7 @@ _STRIDE_Y, _STRIDE_Z = 1327217885, 889516853
 KEEP, REBUILD, NOT_FINITE = 0, 1, 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def inspect(coords, reference, limit2):  # type: ignore[no-untyped-def]
     """Say whether the list built at ``reference`` still holds, and whether all coordinates are finite."""
     worst = 0.0
@@ -43,13 +44,13 @@ def inspect(coords, reference, limit2):  # type: ignore[no-untyped-def]
     return KEEP if worst <= limit2 else REBUILD
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _bucket_of(cx, cy, cz, mask):  # type: ignore[no-untyped-def]
     """Return the bucket of a cell. Cells in a row along x fall into buckets in a row; any shape spreads evenly."""
     return (cx + cy * _STRIDE_Y + cz * _STRIDE_Z) & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _bin_kernel(coords, edge, mask, cells, bucket, first, order):  # type: ignore[no-untyped-def]
     """Sort beads by the bucket of their cell; the table's size depends on the number of beads, not on their extent.
 
@@ -72,7 +73,7 @@ def _bin_kernel(coords, edge, mask, cells, bucket, first, order):  # type: ignor
     first[0] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _pair_kernel(  # type: ignore[no-untyped-def]
     coords, range2, mask, cells, first, order, excluded_start, excluded_index, lower_start, lower_index
 ):
@@ -109,7 +110,7 @@ def _pair_kernel(  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _transpose_kernel(lower_start, lower_index, start, index):  # type: ignore[no-untyped-def]
     """Turn the i < j of each j into the j > i of each i. Visiting j in order leaves each row sorted by j."""
     n = start.shape[0] - 1

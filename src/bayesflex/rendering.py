@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import ALLOCATING, KERNEL, PART
 from bayesflex.errors import InputError
 from bayesflex.simd import WIDTH, exponential, lane, load, select, splat, store, totals
 
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 WINDOW = 4.0
 
 #: Beads that are taken together where their windows are not kept.
-_BLOCK = 64
+BLOCK = 64
 
 _LANES = np.arange(float(WIDTH))
 
@@ -84,14 +85,14 @@ def _vectors(cut: float, size: int) -> int:
     return -(-min(math.floor(2.0 * cut) + 1, size) // WIDTH)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _floor(x):  # type: ignore[no-untyped-def]
     """Return the largest integer that is not above x; ``math.floor`` would be a call of a function."""
     whole = int(x)
     return whole - (whole > x)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def fill_windows(positions, peaks, reaches, curvatures, voxel, shape, room, windows):  # type: ignore[no-untyped-def]
     """Set the windows of beads.
 
@@ -138,7 +139,7 @@ def fill_windows(positions, peaks, reaches, curvatures, voxel, shape, room, wind
                 store(factors, (3 * n + axis) * width + k, select(within, value, splat(0.0)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def add_windows(windows, n_beads, density):  # type: ignore[no-untyped-def]
     """Add the first beads to density (planes, rows, voxels)."""
     first, extent, factors = windows.first, windows.extent, windows.factors
@@ -159,7 +160,7 @@ def add_windows(windows, n_beads, density):  # type: ignore[no-untyped-def]
                     at += row
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def fill_slopes(windows, n, slopes):  # type: ignore[no-untyped-def]
     """Set slopes (3, width) to the Gaussians of a window times the distances, in voxels, from the bead."""
     extent, start, factors, width = windows.extent, windows.start, windows.factors, windows.factors.shape[2]
@@ -170,7 +171,7 @@ def fill_slopes(windows, n, slopes):  # type: ignore[no-untyped-def]
             store(slopes, axis * width + k, distance * load(factors, (3 * n + axis) * width + k))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _window_masses(windows, n, slopes):  # type: ignore[no-untyped-def]
     """Return the sums over a window of the bead, and of it times the distance along x, y and z."""
     extent, factors, width = windows.extent, windows.factors, windows.factors.shape[2]
@@ -188,7 +189,7 @@ def _window_masses(windows, n, slopes):  # type: ignore[no-untyped-def]
     return x * y * z, lane(sums, 3) * y * z, x * lane(sums, 4) * z, x * y * lane(sums, 5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def sum_windows(windows, n_beads, one, other, left_out, slopes, sums, masses):  # type: ignore[no-untyped-def]
     """Sum two fields over each window, weighted by the bead and by the bead times the distance along x, y and z.
 
@@ -251,8 +252,8 @@ def sum_windows(windows, n_beads, one, other, left_out, slopes, sums, masses):  
         store(sums, n * WIDTH, totals((a0, ax, ay, az, b0, bx, by, bz)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _render_kernel(positions, peaks, reaches, curvatures, voxel, shape, windows, density):  # type: ignore[no-untyped-def]
+@njit(**KERNEL)
+def add_beads(positions, peaks, reaches, curvatures, voxel, shape, windows, density):  # type: ignore[no-untyped-def]
     """Add beads at positions (n, 3), in voxels, to density (nz, ny, at least nx)."""
     n_beads, block, row = positions.shape[0], windows.first.shape[0], density.shape[2]
     for a in range(0, n_beads, block):
@@ -261,7 +262,7 @@ def _render_kernel(positions, peaks, reaches, curvatures, voxel, shape, windows,
         add_windows(windows, b - a, density)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _render_gradient_kernel(  # type: ignore[no-untyped-def]
     positions, peaks, reaches, curvatures, voxel, shape, windows, field, gradient
 ):
@@ -316,7 +317,7 @@ def _arguments(
     voxel = np.array(voxel_size, dtype=np.float64)
     nz, ny, nx = shape
     beads = profiles(weights, np.full(len(weights), sigma), window)
-    windows = make_windows(_BLOCK, window * sigma / voxel, shape)
+    windows = make_windows(BLOCK, window * sigma / voxel, shape)
     return _Arguments(relative / voxel, *beads, voxel, (nz, ny, nx), windows)
 
 
@@ -363,7 +364,7 @@ def render(
     arguments = _arguments(coords, weights, sigma, shape, voxel_size, origin, window)
     row = shortest_row(window * sigma / voxel_size[0], nx)
     density = np.zeros((nz, ny, row))
-    _render_kernel(*arguments, density)
+    add_beads(*arguments, density)
     return density if row == nx else np.ascontiguousarray(density[:, :, :nx])
 
 

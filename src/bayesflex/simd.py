@@ -25,6 +25,8 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 
+from bayesflex.compiling import PART
+
 #: Numbers in a vector.
 WIDTH = 8
 
@@ -313,7 +315,7 @@ def _arc_coefficients():
 _ARC = _arc_coefficients()
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def arc(y, x):
     """Return the angle of the points (x, y), from -π to π; 0 at the origin. Within 2 units of rounding."""
     zero, one = splat(0.0), splat(1.0)
@@ -339,7 +341,7 @@ _ROUNDING = 1.5 * 2.0**52
 _EXP_SERIES = tuple(1.0 / math.factorial(k) for k in range(14))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def exponential(x):
     """Return e^x of each number up to 700; below -700, e^-700. Within 2 units of rounding."""
     lowest = splat(_LOWEST_EXPONENT)
@@ -369,7 +371,7 @@ def with_margin(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def add_to_points(points, index, x, y, z):
     """Add to eight successive rows of an array of points."""
     px, py, pz = load_points(points, index)

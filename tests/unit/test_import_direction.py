@@ -18,7 +18,7 @@ ROOT = Path(bayesflex.__file__).parent
 #: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
-    ("errors", "units", "protocols", "simd", "team", "html_tables"),
+    ("errors", "units", "protocols", "simd", "compiling", "team", "html_tables"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "config_files", "structure", "density_map"),
@@ -48,7 +48,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Parts that may import these alone, besides themselves.
 ONLY = {
-    "mcmc": {"errors", "protocols"},  # a flat vector and a function: no protein, no map
+    "mcmc": {"errors", "protocols", "compiling"},  # a flat vector and a function: no protein, no map
     "plots": {
         "errors",
         "units",
@@ -64,7 +64,7 @@ ONLY = {
         "calibration",
         "validation",  # what it found
     },  # they run nothing
-    "geometry": {"errors"},
+    "geometry": {"errors", "compiling"},
     "protocols": set(),
     "errors": set(),
     "units": set(),

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
+from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import (
@@ -34,7 +35,7 @@ class AngleArrays(NamedTuple):
     constant: Array  # k, kcal/mol/rad²; zero where no angle begins
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
     """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     constant = angles.constant

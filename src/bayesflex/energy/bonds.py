@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
+from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import WIDTH, add_to_points, load, load_points, select, shifted_1, splat, square_root, total
@@ -26,7 +27,7 @@ class BondArrays(NamedTuple):
     constant: Array  # k, kcal/mol/Å²; zero where a bead is not bonded to the next
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def bond_energy(coords, gradient, bonds):  # type: ignore[no-untyped-def]
     """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     length, constant = bonds.length, bonds.constant

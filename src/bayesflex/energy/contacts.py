@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
+from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
 from bayesflex.neighbours import pairs_within_reach
@@ -35,7 +36,7 @@ class ContactArrays(NamedTuple):
     work: Array  # workspace, (3, n_places)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def contact_energy(coords, gradient, contacts):  # type: ignore[no-untyped-def]
     """Add the gradient (n, 3) in place and return the energy."""
     start, index, work = contacts.start, contacts.partner, contacts.work

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from bayesflex.chain import bonded_to_next, runs
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
 from bayesflex.simd import (
@@ -38,7 +39,7 @@ class DihedralArrays(NamedTuple):
     constant: Array  # k, kcal/mol; zero where no dihedral begins
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _fade(sine2):  # type: ignore[no-untyped-def]
     """Return a smooth step from 0 at sin² = 0 to 1 at FADE, and its derivative."""
     one = splat(1.0)
@@ -47,7 +48,7 @@ def _fade(sine2):  # type: ignore[no-untyped-def]
     return t * t * (splat(3.0) - t - t), splat(6.0 / FADE) * t * (one - t)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def]
     """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     constant = dihedrals.constant

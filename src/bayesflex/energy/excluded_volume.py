@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.chain import bonded_to_next, pairs_along_chain
+from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
 from bayesflex.errors import InputError
@@ -37,7 +38,7 @@ class RepulsionArrays(NamedTuple):
     constant: float  # 16 ε, kcal/mol
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def repulsion_energy(coords, gradient, repulsion):  # type: ignore[no-untyped-def]
     """Add the gradient (n, 3) in place and return the energy."""
     start, index = repulsion.start, repulsion.partner

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL
 from bayesflex.errors import InputError
 from bayesflex.neighbours import COORDINATE_LIMIT
 from bayesflex.simd import MARGIN, padded, with_margin
@@ -18,7 +19,7 @@ from bayesflex.simd import MARGIN, padded, with_margin
 Array = NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _within_limit_kernel(coords):  # type: ignore[no-untyped-def]
     """Return whether every coordinate is finite and below the limit: NaN fails the comparison."""
     for i in range(coords.shape[0]):

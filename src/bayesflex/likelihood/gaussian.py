@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import PART
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
@@ -58,7 +59,7 @@ class GaussianLikelihood:
         return value, self._overlap.gradient(d_cross, d_power)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def gaussian_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
     """Return the log likelihood (nats) and its derivatives by cross and power."""
     scale, precision = parameters[0], parameters[1]

@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
@@ -105,7 +106,7 @@ def half_map_log_likelihood(signal: float, total: float, observations: float | N
     return float(value), float(slope)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def half_maps_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
     """Return the log likelihood (nats) and its derivatives by cross and power."""
     norm = math.sqrt(power)
@@ -114,7 +115,7 @@ def half_maps_of_overlap(cross, power, map_power, parameters):  # type: ignore[n
     return value, slope / norm, -0.5 * slope * signal / power
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _of_signal(signal, total, observations):  # type: ignore[no-untyped-def]
     log_cdf, hazard = _log_normal_cdf(signal)
     value, slope = -0.5 * (total - signal * signal) + log_cdf, signal + hazard
@@ -127,7 +128,7 @@ def _of_signal(signal, total, observations):  # type: ignore[no-untyped-def]
     return largest + math.log(0.5 * (one + two)), (one * slope + two * other_slope) / (one + two)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _log_normal_cdf(x):  # type: ignore[no-untyped-def]
     """Return log Φ(x) and its derivative φ(x)/Φ(x)."""
     log_density = -0.5 * x * x - 0.9189385332046727  # ln √(2π)
@@ -142,7 +143,7 @@ def _log_normal_cdf(x):  # type: ignore[no-untyped-def]
     return log_cdf, math.exp(log_density - log_cdf)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _integral_kernel(signal, total, observations, nodes, weights):  # type: ignore[no-untyped-def]
     """Return the logarithm of the integral over u and its derivative by the signal, by quadrature in w = log u.
 
@@ -159,19 +160,18 @@ def _integral_kernel(signal, total, observations, nodes, weights):  # type: igno
     if effective < observations:
         low = max(low, -2.0 * _FALL / (observations - effective))
     high = min(0.0, peak + width)
-    n = len(nodes)
-    logs, slopes = np.empty(n), np.empty(n)
-    for i in range(n):
+    largest, mass, slope = -math.inf, 0.0, 0.0
+    for i in range(nodes.shape[0]):
         w = 0.5 * (high + low) + 0.5 * (high - low) * nodes[i]
         u = math.exp(w)
         root = math.sqrt(u)
         log_cdf, hazard = _log_normal_cdf(root * signal)
-        logs[i] = half * w - 0.5 * u * chi2 + log_cdf
-        slopes[i] = u * signal + root * hazard
-    largest = logs.max()
-    mass = slope = 0.0
-    for i in range(n):
-        part = weights[i] * math.exp(logs[i] - largest)
+        log_value = half * w - 0.5 * u * chi2 + log_cdf
+        if log_value > largest:
+            # Sums are in units of the largest value so far.
+            less = math.exp(largest - log_value)
+            largest, mass, slope = log_value, less * mass, less * slope
+        part = weights[i] * math.exp(log_value - largest)
         mass += part
-        slope += part * slopes[i]
+        slope += part * (u * signal + root * hazard)
     return largest + math.log(0.5 * (high - low) * mass), slope / mass

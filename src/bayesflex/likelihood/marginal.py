@@ -25,6 +25,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import betaln
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.overlap import Overlap
 
 Array = NDArray[np.float64]
@@ -113,7 +114,7 @@ def marginal_parameters(observations: float, floor: float, floor_observations: f
     return np.array([n, floor_observations * floor**2 / observations, float(betaln(0.5 * n, 0.5))])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def marginal_of_overlap(cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
     """Return the log likelihood (nats) and its derivatives by cross and power."""
     norm = math.sqrt(power * map_power)
@@ -122,7 +123,7 @@ def marginal_of_overlap(cross, power, map_power, parameters):  # type: ignore[no
     return value, slope / norm, -0.5 * slope * correlation / power
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _of_correlation(correlation, parameters):  # type: ignore[no-untyped-def]
     n, floor_term, log_beta = parameters[0], parameters[1], parameters[2]
     inside = min(max(correlation, -1.0), 1.0)
@@ -134,7 +135,7 @@ def _of_correlation(correlation, parameters):  # type: ignore[no-untyped-def]
     return value + slope * (correlation - inside), slope
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _log_student(t, n, log_beta):  # type: ignore[no-untyped-def]
     """Return the logarithms of the density and of the distribution function of Student's t with n degrees of freedom.
 
@@ -151,7 +152,7 @@ def _log_student(t, n, log_beta):  # type: ignore[no-untyped-def]
     return log_density, math.log(0.5 * (1.0 - middle if t < 0.0 else 1.0 + middle))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _log_beta_fraction(a, b, x, log_beta):  # type: ignore[no-untyped-def]
     """Return log I_x(a, b) by the continued fraction DLMF 8.17.22, from its front (Lentz 1976)."""
     value = front = 1.0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from bayesflex.compiling import KERNEL
 from bayesflex.mcmc.masses import BandedMass, BandSolver, BlockMass, DenseMass, DiagonalMass, Mass, solve_band
 from bayesflex.protocols import Array
 
@@ -57,7 +58,7 @@ def compiled_mass(mass: Mass) -> MassArrays | None:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def velocity(mass, momentum, out):  # type: ignore[no-untyped-def]
     """Set out to M⁻¹ p, both (n_dim,)."""
     for k in range(momentum.shape[0]):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from bayesflex.compiling import PART
 from bayesflex.errors import ConfigError
 from bayesflex.mcmc.masses import Mass
 from bayesflex.protocols import Array, Evaluation, Target
@@ -25,7 +26,7 @@ _ROOT = (2.0 * math.sqrt(326.0) + 36.0) ** (1.0 / 3.0)
 MINIMAL_ERROR = 0.5 - _ROOT / 12.0 + 1.0 / (6.0 * _ROOT)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def kick_share(step, outer_kick):  # type: ignore[no-untyped-def]
     """Return how many step sizes the kick after so many drifts is long, where it is not the last of a trajectory.
 

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.random import Generator
 from scipy.linalg import cholesky_banded, solve_triangular
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Array
 
@@ -178,7 +179,7 @@ def _band_solver(factor: Array) -> BandSolver:
     return BandSolver(rows, columns, 1.0 / factor[:, 0] ** 2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _eleven(value, c, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11):  # type: ignore[no-untyped-def]
     """Return value - Σ c x. Only the last product waits for the number found just before."""
     near = ((value - c[0] * x1) - c[1] * x2) - c[2] * x3
@@ -186,7 +187,7 @@ def _eleven(value, c, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11):  # type: ig
     return near + far - c[7] * x8 - c[8] * x9 - c[9] * x10 - c[10] * x11
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def solve_band(band, vector, out):  # type: ignore[no-untyped-def]
     """Set out to the solution x of M x = vector."""
     rows, columns, inverse = band.rows, band.columns, band.inverse
@@ -215,7 +216,7 @@ def solve_band(band, vector, out):  # type: ignore[no-untyped-def]
         out[j] = value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _banded_product_kernel(factor, vector, out):  # type: ignore[no-untyped-def]
     """Set out to L vector."""
     n, width = factor.shape

@@ -17,6 +17,7 @@ import scipy.fft
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.overlap.spectrum import Spectrum
 from bayesflex.simd import WIDTH, load, splat, total_even, total_odd
 
@@ -85,7 +86,7 @@ _SIXTH = 1.0 / 6.0
 _BASIS = np.repeat(np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0, 2, axis=1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
     """Fill the four cubic B-spline weights and their derivatives at the fraction t in [0, 1)."""
     s = 1.0 - t
@@ -99,7 +100,7 @@ def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
     d[3] = 0.5 * t * t
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def interpolate(  # type: ignore[no-untyped-def]
     positions, weights, first, offset, fields, work, totals, gradients, begin, end
 ):

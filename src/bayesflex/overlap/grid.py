@@ -19,6 +19,7 @@ import scipy.ndimage
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import ALLOCATING, KERNEL, PART
 from bayesflex.neighbours import COORDINATE_LIMIT
 from bayesflex.overlap import OverlapValues
 from bayesflex.overlap.tiles import spatial_places
@@ -127,13 +128,13 @@ class GridOverlap:
         sigmas = np.hypot(sigma, np.zeros(n) if blur is None else blur)
         peaks, reaches, curvatures = profiles(np.asarray(weights, dtype=np.float64)[order], sigmas[order], WINDOW)
         widest = reaches.max(initial=WINDOW * sigma) / voxel
-        padded = _padded_shape(values.shape, widest[0])
+        padded = padded_shape(values.shape, widest[0])
         needs_mask = background is not None or self.n_voxels < values.size
         fixed, self._fixed_sums = np.zeros((0, 0, 0)), (0.0, 0.0, 0.0)
         if background is not None:
             fixed = np.where(region, background, 0.0)
             self._fixed_sums = float(np.vdot(counted, fixed)), float(np.vdot(fixed, fixed)), float(fixed.sum())
-            fixed = _in_padding(fixed, padded)
+            fixed = in_padding(fixed, padded)
         limit = np.full(3, COORDINATE_LIMIT)
         self._arrays = GridArrays(
             order=order,
@@ -145,8 +146,8 @@ class GridOverlap:
             origin=np.array(origin, dtype=np.float64),
             voxel=voxel,
             shape=np.array(values.shape, dtype=np.int64),
-            values=_in_padding(counted, padded),
-            mask=_in_padding(region.astype(np.float32), padded) if needs_mask else np.zeros((0, 0, 0), np.float32),
+            values=in_padding(counted, padded),
+            mask=in_padding(region.astype(np.float32), padded) if needs_mask else np.zeros((0, 0, 0), np.float32),
             free=_free(region, widest, background is None) if needs_mask else np.zeros((0, 0, 0), np.bool_),
             fixed=fixed,
             centred=centred,
@@ -203,7 +204,7 @@ class GridOverlap:
         return gradient
 
 
-def _padded_shape(shape: tuple[int, ...], cut: float) -> tuple[int, int, int]:
+def padded_shape(shape: tuple[int, ...], cut: float) -> tuple[int, int, int]:
     """Return the number of planes, rows and voxels in memory.
 
     A row is an odd number of cache lines, and a plane eight rows more than a multiple of sixteen: in powers of two,
@@ -214,7 +215,8 @@ def _padded_shape(shape: tuple[int, ...], cut: float) -> tuple[int, int, int]:
     return nz, ny + (8 - ny) % 16, WIDTH * (lines + 1 - lines % 2)
 
 
-def _in_padding(values: NDArray[Any], padded: tuple[int, int, int]) -> NDArray[Any]:
+def in_padding(values: NDArray[Any], padded: tuple[int, int, int]) -> NDArray[Any]:
+    """Return the values followed by zeros along each axis."""
     out = np.zeros(padded, values.dtype)
     nz, ny, nx = values.shape
     out[:nz, :ny, :nx] = values
@@ -232,7 +234,7 @@ def _free(region: NDArray[np.bool_], cut: Array, any_bead: bool) -> NDArray[np.b
     return scipy.ndimage.minimum_filter(region.view(np.uint8), size=size, mode="constant", cval=1).astype(np.bool_)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _evaluate(beads, arrays):  # type: ignore[no-untyped-def]
     """Set sums and masses; return the sums of cross, power and total over beads, cross NaN where one is not allowed."""
     if not _arrange(beads, arrays):
@@ -262,7 +264,7 @@ def _evaluate(beads, arrays):  # type: ignore[no-untyped-def]
     return cross, power, mass if arrays.centred else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _arrange(beads, arrays):  # type: ignore[no-untyped-def]
     """Copy beads (n, 3) in order, in voxels; return whether all are allowed."""
     low, high, origin, voxel, free = arrays.low, arrays.high, arrays.origin, arrays.voxel, arrays.free
@@ -283,7 +285,7 @@ def _arrange(beads, arrays):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _sum_masked(windows, arrays):  # type: ignore[no-untyped-def]
     """Set the sums of beads whose windows need the mask: of the map, the density, fixed one included, and the mask."""
     first, extent, factors = windows.first, windows.extent, windows.factors
@@ -331,7 +333,7 @@ def _sum_masked(windows, arrays):  # type: ignore[no-untyped-def]
         store(arrays.masses, n * WIDTH, totals((m0, m_x, m_y, m_z, f0, zero, zero, zero)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _clear(windows, n_beads, density):  # type: ignore[no-untyped-def]
     """Set density to zero where windows are: block by block in the box of a block's windows, where that is less."""
     first, extent = windows.first, windows.extent
@@ -359,7 +361,7 @@ def _clear(windows, n_beads, density):  # type: ignore[no-untyped-def]
                 _clear_box(density, x, x + mx, y, y + extent[n, 1], z, z + extent[n, 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _clear_box(density, x, x_end, y, y_end, z, z_end):  # type: ignore[no-untyped-def]
     row = density.shape[2]
     zero = splat(0.0)
@@ -371,7 +373,7 @@ def _clear_box(density, x, x_end, y, y_end, z, z_end):  # type: ignore[no-untype
                 store(density, at + min(k, x_end - WIDTH), zero)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _gradient_kernel(order, sums, masses, voxel, curvatures, of_map, of_density, of_mass, out):  # type: ignore[no-untyped-def]
     """Set out (n_beads, 3) to the gradient: distances over sigma²."""
     for p in range(order.shape[0]):

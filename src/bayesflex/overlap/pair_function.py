@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL
 from bayesflex.overlap.spectrum import Spectrum
 from bayesflex.simd import WIDTH, load, lowest_bit, select, splat, store, total
 
@@ -107,7 +108,7 @@ def pair_function(
     return PairFunction(at_zero, cutoff, np.ascontiguousarray(coefficients))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pair_sum(  # type: ignore[no-untyped-def]
     positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work, begin, end
 ):

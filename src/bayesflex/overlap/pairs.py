@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL
 from bayesflex.overlap import OverlapValues
 from bayesflex.overlap.field import FieldArrays, SplineField, beside, field_arrays, interpolate
 from bayesflex.overlap.pair_function import PairFunction, pair_sum
@@ -88,7 +89,7 @@ NO_PAIRS = PairArrays(
 )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
     """Sum over one part of the beads last arranged. Parts may be summed at the same time."""
     n_tiles, n_parts = tiles.start.shape[0] - 1, arrays.sums.shape[0]
@@ -131,7 +132,7 @@ def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
     """Return cross, power and offset from the sums of all parts; cross is NaN where a bead is off the field's grid."""
     n_parts = arrays.sums.shape[0]
@@ -161,7 +162,7 @@ def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
     return cross, power, offset
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore[no-untyped-def]
     """Add to out (n_beads, 3) ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
     gradients, of_power = arrays.field_gradients, arrays.power_gradients[0]

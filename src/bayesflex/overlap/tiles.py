@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import ALLOCATING, KERNEL
 from bayesflex.neighbours import COORDINATE_LIMIT
 from bayesflex.simd import WIDTH, any_of, load, splat
 
@@ -83,7 +84,7 @@ class TileArrays(NamedTuple):
     rows: NDArray[np.int64]  # bits of the beads of I that may reach J
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def arrange(beads, tiles):  # type: ignore[no-untyped-def]
     """Copy beads (n, 3) into their places and say whether all are allowed, and whether the list still holds."""
     places, low, high, positions, reference = tiles.places, tiles.low, tiles.high, tiles.positions, tiles.reference
@@ -102,7 +103,7 @@ def arrange(beads, tiles):  # type: ignore[no-untyped-def]
     return KEEP if worst <= tiles.slack2 else REBUILD
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-def]
     """Fill the boxes (n_boxes, 6: lowest x, y, z, highest x, y, z) of tiles and, level by level, of their groups."""
     for tile in range(levels[1]):
@@ -122,7 +123,7 @@ def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-de
                 boxes[box, k], boxes[box, 3 + k] = low, high
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _list_kernel(positions, places, reach2, levels, boxes, start, partner, rows):  # type: ignore[no-untyped-def]
     """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit."""
     top = levels.shape[0] - 2

@@ -6,12 +6,18 @@ import copy
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
+from bayesflex.compiling import KERNEL
 from bayesflex.errors import InputError
 from bayesflex.map_target import MapTarget
-from bayesflex.overlap.grid import GridOverlap
+from bayesflex.neighbours import COORDINATE_LIMIT
+from bayesflex.overlap.grid import in_padding, padded_shape
+from bayesflex.overlap.tiles import spatial_places
+from bayesflex.rendering import BLOCK, WINDOW, add_beads, make_windows, profiles
+from bayesflex.simd import WIDTH, load, splat, store, total
 
 Array = NDArray[np.float64]
 
@@ -27,29 +33,44 @@ class MapCorrelation:
         The prepared map.
     beads
         What the residues scatter.
+    start
+        CA positions, shape (n_ca, 3), Å: beads close to each other there are rendered together, which is faster and
+        changes a sum by rounding only.
     """
 
-    def __init__(self, target: MapTarget, beads: BeadModel) -> None:
+    def __init__(self, target: MapTarget, beads: BeadModel, start: Array) -> None:
         self._beads, self._moments = beads, target.region_moments
-        everywhere = np.full(3, math.inf)
+        places = spatial_places(beads.place(start))
+        self._order = places[places >= 0]
         kinds = beads.classes
-        self._overlap = GridOverlap(
-            target.values,
-            target.voxel_size,
-            target.origin,
-            target.sigma,
-            beads.weights,
-            target.region,
-            True,
-            (-everywhere, everywhere),
-            target.background,
-            blur=None if kinds is None else kinds[1][kinds[0]],
-        )
+        blur = np.zeros(len(self._order)) if kinds is None else kinds[1][kinds[0]]
+        weights = np.asarray(beads.weights, dtype=np.float64)[self._order]
+        self._profiles = profiles(weights, np.hypot(target.sigma, blur)[self._order], WINDOW)
+        self._origin = np.array(target.origin, dtype=np.float64)
+        self._voxel = np.array(target.voxel_size, dtype=np.float64)
+        self._shape = target.values.shape
+        widest = self._profiles[1].max(initial=WINDOW * target.sigma) / self._voxel
+        self._windows = make_windows(BLOCK, widest, self._shape)
+
+        n, map_total, _ = self._moments
+        counted = np.where(target.region, target.values - map_total / n, 0.0)
+        padded = padded_shape(self._shape, widest[0])
+        self._map = in_padding(counted, padded)
+        self._mask, self._fixed = np.zeros((0, 0, 0), np.float32), np.zeros((0, 0, 0))
+        if n < counted.size:
+            self._mask = in_padding(target.region.astype(np.float32), padded)
+        self._fixed_sums = np.zeros(3)
+        if target.background is not None:
+            fixed = np.where(target.region, target.background, 0.0)
+            self._fixed_sums[:] = np.vdot(counted, fixed), np.vdot(fixed, fixed), fixed.sum()
+            self._fixed = in_padding(fixed, padded)
+        self._map_power = float(np.vdot(counted, counted))
+        self._density = np.zeros(padded)
 
     def clone(self) -> MapCorrelation:
         """Return one that shares the map and owns its workspaces."""
         other = copy.copy(self)
-        other._overlap = self._overlap.clone()
+        other._windows, other._density = self._windows.clone(), np.zeros(self._density.shape)
         return other
 
     def __call__(self, coords: Array) -> dict[str, float]:
@@ -60,14 +81,62 @@ class MapCorrelation:
         InputError
             If a coordinate is not finite.
         """
-        values = self._overlap.evaluate(self._beads.place(coords))
-        if values is None:
+        beads = self._beads.place(coords)
+        # Written so that NaN fails the comparison.
+        if not np.all(np.abs(beads) <= COORDINATE_LIMIT):
             raise InputError("correlation: coordinates are not finite; check the model for NaN or infinite positions")
+        positions = (beads[self._order] - self._origin) / self._voxel
+        sums = self._fixed_sums.copy()
+        add_beads(positions, *self._profiles, self._voxel, self._shape, self._windows, self._density)
+        _take_kernel(self._density, self._map, self._mask, self._fixed, self._boxes(positions), sums)
+        cross, square, mass = (float(value) for value in sums)
         n, map_total, map_square = self._moments
-        total = self._overlap.total
-        cross, square = values.cross + map_total / n * total, values.power + total**2 / n
-        centred = values.power * self._overlap.map_power
+        # What the centred map leaves out of the product of map and model is the map's mean times the model's mass.
+        power, whole = square - mass**2 / n, cross + map_total / n * mass
+        centred = power * self._map_power
         return {
-            "cc_uncentred": cross / math.sqrt(square * map_square) if square > 0.0 else 0.0,
-            "cc_centred": values.cross / math.sqrt(centred) if centred > 0.0 else 0.0,
+            "cc_uncentred": whole / math.sqrt(square * map_square) if square > 0.0 else 0.0,
+            "cc_centred": cross / math.sqrt(centred) if centred > 0.0 else 0.0,
         }
+
+    def _boxes(self, positions: Array) -> NDArray[np.int64]:
+        """Return what blocks of beads at positions (n, 3), in voxels, reach: first voxel and end, (n_blocks, 6)."""
+        reach = self._profiles[1][:, None] * (1.0 / self._voxel)
+        first = np.arange(0, len(positions), BLOCK)
+        end = np.array(self._shape[::-1])
+        low = np.ceil(np.minimum.reduceat(positions - reach, first)).clip(0, end).astype(np.int64)
+        high = (np.floor(np.maximum.reduceat(positions + reach, first)) + 1.0).clip(0, end).astype(np.int64)
+        # Whole vectors; rows are as long in memory.
+        low[:, 0] -= low[:, 0] % WIDTH
+        high[:, 0] += -high[:, 0] % WIDTH
+        return np.concatenate([low, high], axis=1)
+
+
+@njit(**KERNEL)
+def _take_kernel(density, values, mask, fixed, boxes, sums):  # type: ignore[no-untyped-def]
+    """Add to sums what a density is with the map, with itself, twice the fixed one included, and whole; clear it.
+
+    All four are (planes, rows, voxels); mask is empty where all voxels count, and fixed where there is none. Boxes
+    (n, 6: first and end of x, y and z) may overlap: what has been counted is zero.
+    """
+    rows, row = density.shape[1], density.shape[2]
+    masked, with_fixed = mask.size > 0, fixed.size > 0
+    zero = splat(0.0)
+    cross = square = mass = zero
+    for n in range(boxes.shape[0]):
+        for c in range(boxes[n, 2], boxes[n, 5]):
+            for b in range(boxes[n, 1], boxes[n, 4]):
+                begin = (c * rows + b) * row
+                for at in range(begin + boxes[n, 0], begin + boxes[n, 3], WIDTH):
+                    d = load(density, at)
+                    store(density, at, zero)
+                    cross = cross + d * load(values, at)
+                    counted = d * load(mask, at) if masked else d
+                    mass = mass + counted
+                    if with_fixed:
+                        f = load(fixed, at)
+                        counted = counted + f + f
+                    square = square + d * counted
+    sums[0] += total(cross)
+    sums[1] += total(square)
+    sums[2] += total(mass)

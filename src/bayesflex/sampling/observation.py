@@ -27,7 +27,7 @@ def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str
     coords
         CA positions, shape (n_ca, 3), Å.
     """
-    return MapCorrelation(target, beads)(coords)
+    return MapCorrelation(target, beads, coords)(coords)
 
 
 def mode_amplitudes(problem: Problem, coords: Array) -> Array:

@@ -81,7 +81,7 @@ class Problem:
     @cached_property
     def correlation(self) -> MapCorrelation:
         """The correlation with the map; each chain uses a clone of it."""
-        return MapCorrelation(self.target, self.beads)
+        return MapCorrelation(self.target, self.beads, self.start)
 
     @cached_property
     def _links(self) -> NDArray[np.int64]:

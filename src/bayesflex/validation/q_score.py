@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from bayesflex.compiling import ALLOCATING, PART
 from bayesflex.density_map import DensityMap
 
 Array = NDArray[np.float64]
@@ -99,7 +100,7 @@ def _others(coords: Array) -> NDArray[np.int64]:
     return np.where((index == n) | (index == np.arange(n)[:, None]), -1, index)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**PART)
 def _trilinear(values: NDArray[Any], x: float, y: float, z: float) -> float:
     """Return the value at fractional indices, NaN outside the outer voxels' centres."""
     nz, ny, nx = values.shape
@@ -115,7 +116,7 @@ def _trilinear(values: NDArray[Any], x: float, y: float, z: float) -> float:
     return low * (1 - c) + high * c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ALLOCATING)
 def _q_score_kernel(  # type: ignore[no-untyped-def]
     coords, others, points, start, shells, values, origin, voxel, scores
 ):

@@ -5,12 +5,14 @@ Both are sums over the voxels near the atoms of some residues, each voxel counte
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.density_map import DensityMap
 
 Array = NDArray[np.float64]
@@ -134,90 +136,79 @@ def _segment_sums(
         shift[0],
         shift[1],
         np.zeros(density.values.shape, np.int32),
+        np.zeros(6),
         sums,
     )
     return sums
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _count_atom(  # type: ignore[no-untyped-def]
-    x, y, z, voxel, radius, a, b, shift_a, shift_b, counts, sums, add
-):
-    """Count an atom's voxels in or out; a voxel enters the sums with its first atom and leaves with its last."""
+@njit(**PART)
+def _count_atom(x, y, z, voxel, radius, a, b, shift_a, shift_b, counts, sums, way):  # type: ignore[no-untyped-def]
+    """Count an atom's voxels in (way 1) or out (-1): a voxel enters with its first atom and leaves with its last."""
     nz, ny, nx = a.shape
     reach_x, reach_y, reach_z = radius / voxel[0], radius / voxel[1], radius / voxel[2]
-    if not (
+    # An atom that is far off may be at any number, which need not be one that an integer can hold.
+    on_grid = (
         -reach_x <= x <= nx - 1 + reach_x and -reach_y <= y <= ny - 1 + reach_y and -reach_z <= z <= nz - 1 + reach_z
-    ):
-        return
-    for k in range(max(0, int(np.ceil(z - reach_z))), min(nz, int(np.floor(z + reach_z)) + 1)):
+    )
+    for k in range(max(0, math.ceil(z - reach_z)), min(nz, math.floor(z + reach_z) + 1) if on_grid else 0):
         square_z = ((k - z) * voxel[2]) ** 2
-        for j in range(max(0, int(np.ceil(y - reach_y))), min(ny, int(np.floor(y + reach_y)) + 1)):
+        for j in range(max(0, math.ceil(y - reach_y)), min(ny, math.floor(y + reach_y) + 1)):
             square_yz = square_z + ((j - y) * voxel[1]) ** 2
-            for i in range(max(0, int(np.ceil(x - reach_x))), min(nx, int(np.floor(x + reach_x)) + 1)):
+            for i in range(max(0, math.ceil(x - reach_x)), min(nx, math.floor(x + reach_x) + 1)):
                 if square_yz + ((i - x) * voxel[0]) ** 2 > radius * radius:
                     continue
-                if add:
-                    counts[k, j, i] += 1
-                    if counts[k, j, i] > 1:
-                        continue
-                    sign = 1.0
-                else:
-                    counts[k, j, i] -= 1
-                    if counts[k, j, i] > 0:
-                        continue
-                    sign = -1.0
+                counts[k, j, i] += way
+                if counts[k, j, i] != (1 + way) // 2:
+                    continue
                 u, v = a[k, j, i] - shift_a, b[k, j, i] - shift_b
-                sums[0] += sign
-                sums[1] += sign * u
-                sums[2] += sign * v
-                sums[3] += sign * u * u
-                sums[4] += sign * v * v
-                sums[5] += sign * u * v
+                sums[0] += way
+                sums[1] += way * u
+                sums[2] += way * v
+                sums[3] += way * u * u
+                sums[4] += way * v * v
+                sums[5] += way * u * v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _segment_kernel(  # type: ignore[no-untyped-def]
-    index, first, stretch, half_window, voxel, radius, a, b, shift_a, shift_b, counts, result
+    index, first, stretch, half_window, voxel, radius, a, b, shift_a, shift_b, counts, sums, result
 ):
-    """Write the sums of the window about each segment, shape (n_segments, 6); ``counts`` ends as it began, zero."""
+    """Write the sums of the window about each segment, shape (n_segments, 6); ``counts`` ends as it began, zero.
+
+    ``sums`` (6,) is a workspace.
+    """
     n = stretch.shape[0]
     begin = 0
     while begin < n:
         end = begin + 1
         while end < n and stretch[end] == stretch[begin]:
             end += 1
-        sums = np.zeros(6)
-        for head in range(begin, end + half_window):
-            if head < end:
-                for m in range(first[head], first[head + 1]):
-                    _count_atom(
-                        index[m, 0], index[m, 1], index[m, 2], voxel, radius, a, b, shift_a, shift_b, counts, sums, True
-                    )
-            tail = head - 2 * half_window - 1
-            if begin <= tail < end:
-                for m in range(first[tail], first[tail + 1]):
-                    _count_atom(
-                        index[m, 0],
-                        index[m, 1],
-                        index[m, 2],
-                        voxel,
-                        radius,
-                        a,
-                        b,
-                        shift_a,
-                        shift_b,
-                        counts,
-                        sums,
-                        False,
-                    )
+        for s in range(6):
+            sums[s] = 0.0
+        # At the last heads nothing is left to be written: they take out what the last windows hold, so that the counts
+        # can be used again.
+        for head in range(begin, end + 2 * half_window + 1):
+            for way in range(1, -2, -2):
+                segment = head if way > 0 else head - 2 * half_window - 1
+                if begin <= segment < end:
+                    for m in range(first[segment], first[segment + 1]):
+                        _count_atom(
+                            index[m, 0],
+                            index[m, 1],
+                            index[m, 2],
+                            voxel,
+                            radius,
+                            a,
+                            b,
+                            shift_a,
+                            shift_b,
+                            counts,
+                            sums,
+                            way,
+                        )
             middle = head - half_window
-            if middle >= begin:
-                result[middle] = sums
-        # What the last windows hold is taken out, so that the counts can be used again.
-        for tail in range(max(begin, end - half_window - 1), end):
-            for m in range(first[tail], first[tail + 1]):
-                _count_atom(
-                    index[m, 0], index[m, 1], index[m, 2], voxel, radius, a, b, shift_a, shift_b, counts, sums, False
-                )
+            if begin <= middle < end:
+                for s in range(6):
+                    result[middle, s] = sums[s]
         begin = end
