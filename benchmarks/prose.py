@@ -31,11 +31,14 @@ KERNELS = """
   summed at once; beads lie in memory as they lie in space. Before, one pair at a time from a table: the whole
   likelihood took three times as long. What is lost: lanes without a pair (see above), and at the end of each tile's
   list of beads, whose number varies, a branch that cannot be foreseen. Passing over beads without any pair in reach,
-  a third of those listed, was tried: that branch costs more (+ 20 %). So can the place of the workspace: 16 bytes off
-  a cache line it cost 30 %.
+  a third of those listed, was tried: that branch costs more (+ 20 %). So do one list of beads and tiles without an
+  inner loop, which loads the tile again for each bead (+ 24 %), and two beads at a time (+ 24 %). So can the place of
+  the workspace: 16 bytes off a cache line it cost 30 %.
 - **Field interpolation**: waiting for memory once the part of the field near the model has outgrown the second cache:
   each bead reads 16 short rows in 4 planes, of which neighbours share some. Coefficients are kept in 32 bits, those
-  of two fields side by side, so that a row is half a cache line. For small models it is arithmetic.
+  of two fields side by side, so that a row is half a cache line. The grid is as coarse as the spectrum allows: with the
+  low-pass the field is less than half as large as for white noise, and takes a third less time. For small models it is
+  arithmetic.
 - **Bonds, angles, dihedrals**: for eight stretches at a time, turning rows (x, y, z) into vectors and back takes as
   many instructions as a bond's arithmetic. Angles and dihedrals are long chains of roots and divisions that wait for
   each other, and eight of them are as much as the processor looks ahead. Dihedrals need no arc and angles one of

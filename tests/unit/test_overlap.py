@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.ndimage
 
 from bayesflex.map_target import MapTarget
+from bayesflex.overlap import field
 from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SPACING, overlap_field
 from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_function
@@ -111,6 +113,34 @@ def test_interpolation_error_at_the_field_s_spacing():
         gradient_errors.append(np.linalg.norm(difference) / np.linalg.norm(grid.gradient(1.0, 0.0)))
     assert np.abs(errors).max() < 3e-4
     assert max(gradient_errors) < 5e-3
+
+
+@pytest.mark.parametrize(
+    "spectrum", [Spectrum(), Spectrum(5.0), Spectrum(8.9), Spectrum(8.9, 3.0), Spectrum(15.0)], ids=str
+)
+def test_a_field_s_spacing_follows_from_its_spectrum(spectrum, rng, monkeypatch):
+    """Interpolated fields of noise and of single beads against those of a much finer grid."""
+    shape, voxel, origin = (40, 40, 40), np.full(3, 1.5), np.zeros(3)
+    noise, places = rng.normal(size=shape), rng.uniform(12.0, 45.0, (3000, 3))
+    alone = rng.uniform(25.0, 33.0, (20, 1, 3))
+
+    def at(of, where):
+        of_map, _ = overlap_field(of, voxel, origin, SIGMA, spectrum)
+        cell = ((where - of_map.origin) / of_map.spacing)[:, ::-1].T
+        coefficients = of_map.coefficients.astype(np.float64)
+        return scipy.ndimage.map_coordinates(coefficients, cell, order=3, prefilter=False), of_map.spacing
+
+    def values():
+        own = [at(render(bead, np.ones(1), SIGMA, shape, voxel, origin, 6.0), bead)[0][0] for bead in alone]
+        return *at(noise, places), np.array(own)
+
+    of_noise, spacing, of_own = values()
+    monkeypatch.setattr(field, "SPACING", 0.25)
+    monkeypatch.setattr(field, "TOLERANCE", 1e-9)
+    exact_of_noise, finer, exact_of_own = values()
+    assert np.all(finer < 0.5 * spacing)
+    assert np.abs(of_own / exact_of_own - 1.0).max() < 1.15e-3
+    assert np.sqrt(np.mean((of_noise - exact_of_noise) ** 2) / np.mean(exact_of_noise**2)) < 2e-3
 
 
 @pytest.mark.parametrize("resolution", [None, 6.0, 8.9, 15.0])
