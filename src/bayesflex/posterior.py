@@ -14,13 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.beads import BeadLikelihood
 from bayesflex.compiled_posterior import CompiledPosterior, compiled_posterior
 from bayesflex.deformation import Deformation
-from bayesflex.energy.excluded_volume import ExcludedVolume
 from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult
 from bayesflex.mcmc.masses import Mass
-from bayesflex.overlap.pairs import PairOverlap
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
 from bayesflex.team import Team
 
@@ -117,10 +114,6 @@ class Posterior:
             self.team,
         )
 
-    def forget_lists(self) -> None:
-        """Let the next evaluation build its lists of neighbours, as that of a posterior just made would."""
-        forget_lists(self.likelihood, self.terms)
-
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,).
 
@@ -195,19 +188,3 @@ class Posterior:
         if not math.isfinite(log_density):
             log_density, gradient = -math.inf, np.zeros_like(coords)
         return log_density, gradient, PosteriorDetails(coords, log_likelihood, energy)
-
-
-def forget_lists(likelihood: Likelihood | None, terms: Sequence[EnergyTerm]) -> None:
-    """Let the next evaluation of a likelihood and of energy terms build its lists of neighbours.
-
-    Where lists were built decides the last bits of a sum: forgotten at the points from which a chain can go on, they
-    are built at the same places whether or not it was interrupted there.
-    """
-    if isinstance(likelihood, BeadLikelihood):
-        likelihood = likelihood.likelihood
-    overlap = getattr(likelihood, "overlap", None)
-    if isinstance(overlap, PairOverlap):
-        overlap.tiles.forget()
-    for term in terms:
-        if isinstance(term, ExcludedVolume):
-            term.neighbours.forget()

@@ -291,6 +291,35 @@ def test_beads_of_two_widths_are_as_on_the_grid(rng):
             assert slope == pytest.approx(change, rel=1e-3, abs=1e-6 * abs(expected[index]))
 
 
+@pytest.mark.parametrize("degree", [10, 17])
+def test_where_a_list_was_built_changes_no_bit(degree, rng):
+    """Pairs beyond the end of K add nothing at all, listed or not."""
+    widths, kind = (0.6 * SIGMA, SIGMA), (np.arange(400) % 3 == 0).astype(np.int64)
+    fields = [overlap_field(noisy_map(rng), VOXEL, ORIGIN, width, Spectrum(), widths) for width in widths]
+    pairs = [[pair_function(a, Spectrum(), 1.0, b) for b in widths] for a in widths]
+    longer = [
+        [PairFunction(p.at_zero, p.cutoff, np.pad(p.coefficients, (0, degree + 1 - len(p.coefficients)))) for p in row]
+        for row in pairs
+    ]
+    coords, listed = MIDDLE + rng.uniform(-20.0, 20.0, (400, 3)), set()
+    walked = PairOverlap(
+        [MapFields(field) for field, _ in fields],
+        longer,
+        rng.uniform(0.5, 2.0, 400),
+        fields[0][1],
+        target(noisy_map(rng)).domain,
+        kind=kind,
+        positions=coords,
+    )
+    for _ in range(60):
+        coords = coords + rng.normal(scale=0.1, size=coords.shape)
+        fresh = walked.clone()
+        assert walked.evaluate(coords) == fresh.evaluate(coords)
+        np.testing.assert_array_equal(walked.gradient(0.3, 0.7), fresh.gradient(0.3, 0.7))
+        listed.add(walked.tiles.n_pairs - fresh.tiles.n_pairs)
+    assert len(listed) > 3
+
+
 @pytest.mark.parametrize("degree", [10, 11, 17])
 def test_a_polynomial_of_any_degree_is_summed(degree, rng):
     """Also one longer than those that the compiler knows: zeros added to a polynomial change nothing."""

@@ -150,9 +150,11 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 i = first + row
                 dx, dy, dz = splat(positions[0, i]) - xj, splat(positions[1, i]) - yj, splat(positions[2, i]) - zj
                 s = dx * dx + dy * dy + dz * dz
-                # At v = 1 K ends, with value and slope zero to rounding. Empty places, with weight zero, end there too.
+                # Where K has ended, nothing is added, not even the rounding errors of its value and slope there: a sum
+                # does not depend on which pairs beyond the end are listed. Empty places are there too.
                 v = s * scale - one
-                v = select(v < one, v, one)
+                within = v < one
+                v = select(within, v, one)
                 value, change = splat(table[n_coefficients - 1]), zero
                 if short:  # the same with a number of turns that the compiler knows
                     for k in range(_SHORT - 2, -1, -1):
@@ -162,7 +164,7 @@ def pair_sum(  # type: ignore[no-untyped-def]
                     for k in range(n_coefficients - 2, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
-                weight = splat(weights[i]) * wj
+                weight = select(within, splat(weights[i]) * wj, zero)
                 if other == first:
                     weight = select(splat(float(row)) < numbers, weight, zero)
                 energy = energy + weight * value

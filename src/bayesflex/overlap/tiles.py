@@ -234,14 +234,6 @@ class Tiles:
         rows = self.arrays.rows[: self.arrays.start[-1]]
         return WIDTH * int(np.bitwise_count(rows).sum())
 
-    def forget(self) -> None:
-        """Let the next update build the list.
-
-        Which rows of a pair of tiles are listed depends on where that was done. Rows that do not count add zeros, but
-        compiled code may round what counts otherwise where the loop over the rows has another length.
-        """
-        self.arrays.reference[:] = 2.0 * _NOWHERE
-
     def build(self) -> None:
         """List the neighbours anew, for the positions last arranged; ``arrays`` is replaced where they need room."""
         arrays = self.arrays

@@ -18,7 +18,7 @@ from bayesflex.mcmc.adaptation import WarmUpPoint
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
-from bayesflex.posterior import GradientCount, Posterior, forget_lists
+from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter, Target
 from bayesflex.sampling.checkpoint import (
     Draws,
@@ -330,21 +330,11 @@ class Chain:
 
     def _pause(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
         """Write a checkpoint where one is due, and stop where the chain is told to."""
-        self._forget_lists(kernel)
         if self._stop.is_set() or time.monotonic() - self._saved > _CHECKPOINT_INTERVAL:
             self._save(kernel, state)
         self._heed_stop()
 
-    def _forget_lists(self, kernel: ReplicaExchange | None) -> None:
-        """Leave nothing behind that a chain that is resumed here would not have."""
-        for likelihood in self._likelihoods:
-            forget_lists(likelihood, self._terms)
-        for level in kernel.levels[1:] if kernel is not None else ():
-            if isinstance(level.target, Tempered):
-                level.target.posterior.forget_lists()
-
     def _save(self, kernel: ReplicaExchange | None, state: KernelState | None) -> None:
-        self._forget_lists(kernel)
         if self._checkpoint is None:
             return
         frozen = None
