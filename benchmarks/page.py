@@ -16,8 +16,8 @@ from benchmarks.record import FOREMOST, machine_of
 
 PAGE = "performance.md"
 FIGURES = "figures/performance"
-FIGURE, NUMBERS, SCALE, ESS = (
-    f"{FIGURES}/{name}" for name in ("roofline.png", "numbers.json", "scale.json", "ess.json")
+FIGURE, NUMBERS, SCALE, ESS, THREADS = (
+    f"{FIGURES}/{name}" for name in ("roofline.png", "numbers.json", "scale.json", "ess.json", "threads.json")
 )
 
 Record = dict[str, Any]
@@ -26,15 +26,15 @@ Record = dict[str, Any]
 def write_page(record: Record, docs: Path) -> Path:
     """Write the page, its figure and the numbers into a folder of pages; return the page.
 
-    Times against the size of the model, and effective draws, are shown where ``python -m benchmarks.scale`` and
-    ``python -m benchmarks.ess`` have left their numbers.
+    Times against the size of the model, effective draws, and chains on threads are shown where ``python -m
+    benchmarks.scale``, ``benchmarks.ess`` and ``benchmarks.threads`` have left their numbers.
     """
     (docs / FIGURES).mkdir(parents=True, exist_ok=True)
-    sizes, ess = (_read(docs / name) for name in (SCALE, ESS))
+    sizes, ess, threads = (_read(docs / name) for name in (SCALE, ESS, THREADS))
     figure = draw_roofline(_foremost(record)["kernels"], machine_of(record))
     save_figure(figure, docs / FIGURE)
     _write(docs / NUMBERS, json.dumps(record, indent=1) + "\n")
-    _write(docs / PAGE, "\n".join(page_lines(record, sizes, ess)) + "\n")
+    _write(docs / PAGE, "\n".join(page_lines(record, sizes, ess, threads)) + "\n")
     return docs / PAGE
 
 
@@ -52,7 +52,9 @@ def _foremost(record: Record) -> Record:
     return next((case for case in record["cases"] if case["name"] == FOREMOST), record["cases"][0])
 
 
-def page_lines(record: Record, sizes: Record | None, ess: Record | None = None) -> list[str]:
+def page_lines(
+    record: Record, sizes: Record | None, ess: Record | None = None, threads: Record | None = None
+) -> list[str]:
     """Return the page, line by line."""
     foremost = _foremost(record)
     lines = ["# Performance", "", *HEAD, ""]
@@ -72,6 +74,8 @@ def page_lines(record: Record, sizes: Record | None, ess: Record | None = None) 
     lines += ["## A step of a trajectory", "", *sections.step_lines(record["cases"]), ""]
     if "starts" in record:
         lines += ["## Start-up", "", *sections.start_lines(record), ""]
+    if threads is not None:
+        lines += ["## Chains on threads", "", *sections.thread_lines(threads), ""]
     if ess is not None:
         lines += ["## Effective draws", "", *sections.ess_lines(ess), ""]
     if sizes is not None:

@@ -9,6 +9,7 @@ from bayesflex.simd import WIDTH
 from benchmarks.record import machine_of
 from benchmarks.scale import COLUMNS, MODELS, exponent
 from benchmarks.tables import duration, effective_draws, quantity, table
+from benchmarks.threads import WAYS, cells
 
 Record = dict[str, Any]
 
@@ -201,6 +202,20 @@ def start_lines(record: Record) -> list[str]:
         f"({duration(first['processor'])} of processor time); with those that the first run left: "
         f"{duration(second['clock'])} ({duration(second['processor'])}). Compiling takes the difference, "
         f"{duration(first['processor'] - second['processor'])} of processor time, and says so.",
+    ]
+
+
+def thread_lines(record: Record) -> list[str]:
+    """Return what two threads make of two chains and of one, as ``benchmarks.threads`` measured it."""
+    seconds = record["seconds"]
+    rows = [(name, *(cell for times in seconds.values() for cell in cells(times, name))) for name in WAYS]
+    heading = ("", *(text for case in seconds for text in (f"{case}, s", "faster")))
+    return [
+        "Measured by `python -m benchmarks.threads`: whole chains, on the clock, medians. Two processes share no "
+        "interpreter: where two threads take as long, they do not wait for each other. The load of the machine before "
+        f"was {record['load']:.1f} on {record['cores']} cores; with others at work neither gets two cores.",
+        "",
+        *table(heading, rows),
     ]
 
 
