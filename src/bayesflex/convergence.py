@@ -7,7 +7,6 @@ residues. Agreement between chains says nothing about agreement with the map.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.diagnostics import FEWEST_DRAWS, energy_bfmi, r_hat_and_ess, tail_ess
-from bayesflex.io.atomic import atomic_path
+from bayesflex.io.tables import write_csv
 from bayesflex.residue_runs import in_words
 from bayesflex.trace import Trace
 
@@ -142,11 +141,8 @@ def write_convergence(found: Convergence, path: Path) -> None:
         If the file cannot be written; nothing is left behind then.
     """
     numbers = (found.mean, found.sd, found.r_hat, found.ess_bulk, found.ess_tail)
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for name, *values in zip(found.names, *(column.tolist() for column in numbers), strict=True):
-            writer.writerow([name, *(format(value, ".6g") if np.isfinite(value) else "" for value in values)])
+    rows = zip(found.names, *(column.tolist() for column in numbers), strict=True)
+    write_csv(path, COLUMNS, rows, digits=6)
 
 
 def _bfmi(trace: Trace) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
-from bayesflex.io.atomic import atomic_path
+from bayesflex.io.tables import write_csv
 from bayesflex.protocols import Record
 
 #: Columns that say which row it is; the others hold numbers.
@@ -134,11 +134,8 @@ def write_metrics(rows: Iterable[Record], columns: Sequence[str], path: Path) ->
     InputError
         If the file cannot be written; nothing is left behind then.
     """
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*KEY_COLUMNS, *columns])
-        for row in sorted(rows, key=lambda row: (row.chain, row.iteration)):
-            writer.writerow(metrics_cells(row, columns))
+    ordered = sorted(rows, key=lambda row: (row.chain, row.iteration))
+    write_csv(path, [*KEY_COLUMNS, *columns], (metrics_cells(row, columns) for row in ordered))
 
 
 def read_metrics(path: Path) -> MetricsTable:

@@ -12,9 +12,25 @@ from typing import Any
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 
+#: What a table shows of a measured number.
+FIVE_DIGITS = 5
 
-def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table: numbers with five digits, an empty cell where there is no finite number.
+
+def write_csv(
+    path: Path, names: Sequence[str], rows: Iterable[Sequence[object]], *, digits: int | None = FIVE_DIGITS
+) -> None:
+    """Write a table, with an empty cell where there is no finite number.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    names
+        Of the columns.
+    rows
+        Cells of each row: texts and whole numbers as they are, None where there is nothing.
+    digits
+        Significant digits of a float, or None for as many as tell it from every other one.
 
     Raises
     ------
@@ -24,7 +40,7 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        writer.writerows([_cell(value, digits) for value in row] for row in rows)
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
@@ -80,10 +96,12 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, digits: int | None) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return format(value, ".5g") if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return repr(float(value)) if digits is None else format(value, f".{digits}g")
 
 
 def _finite(value: Any) -> Any:

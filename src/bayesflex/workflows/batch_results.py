@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bayesflex import __version__
-from bayesflex.io.atomic import atomic_path
+from bayesflex.io.tables import write_csv
 from bayesflex.workflows.results import SUMMARY_FILE, write_text
 
 TABLE_FILE, PAGE_FILE = "batch.csv", "batch.html"
@@ -111,10 +110,7 @@ def write_batch(rows: Iterable[BatchRow], out: Path) -> None:
         If a file cannot be written.
     """
     rows = list(rows)
-    with atomic_path(out / TABLE_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(row.cells() for row in rows)
+    write_csv(out / TABLE_FILE, COLUMNS, (row.cells() for row in rows))
     write_text(out / PAGE_FILE, page(rows, out))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from bayesflex import __version__
 from bayesflex.calibration import LEVELS, Coverage, corrected, coverage, uniformity_p_values
-from bayesflex.io.atomic import atomic_path
+from bayesflex.io.tables import write_csv
 from bayesflex.plots import save_figure
 from bayesflex.plots.calibration import plot_calibration
 from bayesflex.workflows.calibration_replicate import N_DRAWS, Replicate
@@ -199,10 +198,10 @@ def write_calibration(result: CalibrationResult, out: Path) -> None:
     InputError
         If a file cannot be written.
     """
-    header: list[object] = ["replicate", "noise", "scale", *result.names]
-    rows = [[row.index, f"{row.noise:.6g}", f"{row.scale:.6g}", *row.ranks] for row in result.replicates]
-    _write_csv(out / RANKS_FILE, [header, *rows])
-    _write_csv(out / TABLE_FILE, _table(result))
+    ranks = ([row.index, row.noise, row.scale, *row.ranks] for row in result.replicates)
+    write_csv(out / RANKS_FILE, ["replicate", "noise", "scale", *result.names], ranks, digits=6)
+    names = ["quantity", *(f"coverage_{level}" for level in LEVELS), "mean_rank", "p", "p_corrected"]
+    write_csv(out / TABLE_FILE, names, _table(result), digits=4)
     tested = [result.names[index] for index in result.tested]
     covered = {
         group: [(level / 100.0, *result.coverage(level, name)) for level in LEVELS]
@@ -218,17 +217,9 @@ def _table(result: CalibrationResult) -> list[list[object]]:
     tested = dict(
         zip(result.tested.tolist(), zip(result.p_values, result.corrected_p_values, strict=True), strict=True)
     )
-    rows: list[list[object]] = [
-        ["quantity", *(f"coverage_{level}" for level in LEVELS), "mean_rank", "p", "p_corrected"]
-    ]
+    rows: list[list[object]] = []
     for index, name in enumerate(result.names):
         ranks = result.ranks[:, index : index + 1]
-        shares = [f"{coverage(ranks, N_DRAWS, level / 100.0).share:.4f}" for level in LEVELS]
-        p = [f"{value:.4g}" for value in tested[index]] if index in tested else ["", ""]
-        rows.append([name, *shares, f"{ranks.mean() / N_DRAWS:.4f}", *p])
+        shares = [coverage(ranks, N_DRAWS, level / 100.0).share for level in LEVELS]
+        rows.append([name, *shares, float(ranks.mean()) / N_DRAWS, *tested.get(index, (None, None))])
     return rows
-
-
-def _write_csv(path: Path, rows: list[list[object]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -5,7 +5,6 @@ A :class:`Comparison` is data of several approaches side by side; that of a sing
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from bayesflex.config import FitConfig
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rmsd, superposed_rmsd
-from bayesflex.io.atomic import atomic_path
 from bayesflex.io.output_folder import make_folder
 from bayesflex.io.structures import write_ensemble, write_structure
+from bayesflex.io.tables import write_csv
 from bayesflex.metrics import (
     AMPLITUDE_PREFIX,
     REFERENCE_COLUMN,
@@ -286,12 +285,12 @@ def _write_approach(comparison: Comparison, runs: ApproachRuns, folder: Path) ->
 def _write_table(comparison: Comparison, path: Path) -> None:
     """Write a row per approach, run and iteration."""
     columns = comparison.columns
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["approach", "run", "iteration", "stage", *columns])
-        for runs in comparison.approaches:
-            for row in sorted(runs.records, key=lambda row: (row.chain, row.iteration)):
-                writer.writerow([runs.name, *metrics_cells(row, columns)])
+    rows = (
+        [runs.name, *metrics_cells(row, columns)]
+        for runs in comparison.approaches
+        for row in sorted(runs.records, key=lambda row: (row.chain, row.iteration))
+    )
+    write_csv(path, ["approach", "run", "iteration", "stage", *columns], rows)
 
 
 def _by_run(table: MetricsTable, name: str) -> Array:

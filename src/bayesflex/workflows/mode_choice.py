@@ -7,7 +7,6 @@ the score then tells how far fits come that are given the same warm-up.
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.errors import InputError
 from bayesflex.held_out import CUT, HeldOut, PredictiveScores, predictive_scores, region_diameter, split_shells
-from bayesflex.io.atomic import atomic_path
 from bayesflex.io.output_folder import make_folder
+from bayesflex.io.tables import read_csv, write_csv
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import run_chains, stage_likelihoods
 from bayesflex.uncertainty import thinned
@@ -306,12 +305,12 @@ def write_mode_scores(choice: ModeChoice, path: Path) -> None:
     InputError
         If it cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for one in choice.scores:
-            numbers = (one.score, one.below_best, one.standard_error, one.seconds)
-            writer.writerow([one.n_modes, *(repr(number) for number in numbers), int(one.n_modes == choice.chosen)])
+    rows = (
+        (one.n_modes, one.score, one.below_best, one.standard_error, one.seconds, int(one.n_modes == choice.chosen))
+        for one in choice.scores
+    )
+    # All digits: a fit that goes on makes its choice from this table.
+    write_csv(path, _COLUMNS, rows, digits=None)
 
 
 def read_mode_scores(path: Path, deformation: str) -> ModeChoice:
@@ -323,10 +322,10 @@ def read_mode_scores(path: Path, deformation: str) -> ModeChoice:
         If it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        scores = tuple(ModeScore(int(row["modes"]), *(float(row[name]) for name in _COLUMNS[1:5])) for row in rows)
+        table = read_csv(path)
+        rows = [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]
+        scores = tuple(ModeScore(int(row["modes"]), *(float(row[name] or "nan") for name in _COLUMNS[1:5])) for row in rows)
         (chosen,) = (int(row["modes"]) for row in rows if int(row["chosen"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(f"{path}: expected the table of mode scores of this fit, got none that can be read") from error
     return ModeChoice(deformation, scores, chosen)
