@@ -1,10 +1,11 @@
 """Kill a fit at random moments and go on with it: ``python -m benchmarks.kill --trials 50``.
 
-Each trial begins a small fit in a new process, kills it by SIGKILL at a moment drawn uniformly over the time that a
-whole fit takes (reading, warm-up through blurred maps, sampling, the writing of the results), looks at what lies in the
-folder, and goes on with it until it ends; some are killed again on the way. The numbers must then be those of a fit
-that nobody interrupted. Processes are forked after the kernels are loaded, so that a trial takes seconds, and
-checkpoints are written many times a second, so that many moments fall into their writing.
+Each trial begins a small fit in a new process, every second one with replica exchange, kills it by SIGKILL at a moment
+drawn uniformly over the time that a whole fit takes (reading, warm-up through blurred maps and of each temperature,
+sampling, the writing of the results), looks at what lies in the folder, and goes on with it until it ends; some are
+killed again on the way. The numbers must then be those of a fit that nobody interrupted. Processes are forked after the
+kernels are loaded, so that a trial takes seconds, and checkpoints are written many times a second, so that many moments
+fall into their writing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,9 @@ CONFIG = FitConfig(
     steps=8,
     threads=1,
 )
+
+#: The same with two hotter levels.
+TEMPERED = replace(CONFIG, temperatures=(1.0, 1.5, 2.5))
 
 #: Share of the trials that are killed a second time.
 _TWICE = 0.3
@@ -78,40 +82,40 @@ def make_inputs(folder: Path) -> tuple[Path, Path]:
     return model, density
 
 
-def fit_or_go_on(model: Path, density: Path, out: Path) -> None:
+def fit_or_go_on(model: Path, density: Path, out: Path, config: FitConfig) -> None:
     """Go on with the fit in the folder, or begin it where there is none."""
     if (out / "summary.json").exists():
         return
     if (out / "config.toml").exists():
         resume_fit(out, {})
     else:
-        run_fit(model, density, out, CONFIG)
+        run_fit(model, density, out, config)
 
 
-def forked(model: Path, density: Path, out: Path) -> int:
+def forked(model: Path, density: Path, out: Path, config: FitConfig) -> int:
     """Fit in a process of its own; return its number."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            fit_or_go_on(model, density, out)
+            fit_or_go_on(model, density, out, config)
             code = 0
         finally:
             os._exit(code)
     return child
 
 
-def killed_after(seconds: float, model: Path, density: Path, out: Path) -> None:
+def killed_after(seconds: float, model: Path, density: Path, out: Path, config: FitConfig) -> None:
     """Begin or go on with a fit and kill it after so long; it may have ended before."""
-    child = forked(model, density, out)
+    child = forked(model, density, out, config)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
 
-def ended(model: Path, density: Path, out: Path) -> bool:
+def ended(model: Path, density: Path, out: Path, config: FitConfig) -> bool:
     """Fit to the end; return whether it succeeded."""
-    return os.waitstatus_to_exitcode(os.waitpid(forked(model, density, out), 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(forked(model, density, out, config), 0)[1]) == 0
 
 
 def state_of(out: Path) -> tuple[str, list[str]]:
@@ -174,15 +178,17 @@ def differences(out: Path, whole: Path) -> list[str]:
     return found
 
 
-def trial(rng: np.random.Generator, seconds: float, model: Path, density: Path, out: Path, whole: Path) -> Trial:
+def trial(
+    rng: np.random.Generator, seconds: float, model: Path, density: Path, out: Path, whole: Path, config: FitConfig
+) -> Trial:
     """Kill a fit once or twice, go on to its end, and compare."""
     moment = float(rng.uniform(0.0, seconds))
-    killed_after(moment, model, density, out)
+    killed_after(moment, model, density, out, config)
     state, problems = state_of(out)
     if rng.uniform() < _TWICE:
-        killed_after(float(rng.uniform(0.0, seconds)), model, density, out)
+        killed_after(float(rng.uniform(0.0, seconds)), model, density, out, config)
         problems += state_of(out)[1]
-    if not ended(model, density, out):
+    if not ended(model, density, out, config):
         problems.append("did not go on")
     else:
         problems += [f"differs: {text}" for text in differences(out, whole)]
@@ -192,21 +198,27 @@ def trial(rng: np.random.Generator, seconds: float, model: Path, density: Path, 
 def run_trials(folder: Path, n_trials: int, seed: int = 1) -> list[Trial]:
     """Make trials in a folder, and tell each as it ends."""
     model, density = make_inputs(folder)
-    whole = folder / "whole"
     chain._CHECKPOINT_INTERVAL = _CHECKPOINT_INTERVAL
-    fit_or_go_on(model, density, folder / "first")  # loads what the trials inherit
-    began = time.perf_counter()
-    if not ended(model, density, whole):
-        raise RuntimeError("the uninterrupted fit failed")
-    seconds = time.perf_counter() - began
-    print(f"an uninterrupted fit takes {seconds:.1f} s", flush=True)
+    kinds = {"plain": CONFIG, "tempered": TEMPERED}
+    seconds = {}
+    for kind, config in kinds.items():
+        fit_or_go_on(model, density, folder / f"first-{kind}", config)  # loads what the trials inherit
+        began = time.perf_counter()
+        if not ended(model, density, folder / f"whole-{kind}", config):
+            raise RuntimeError("the uninterrupted fit failed")
+        seconds[kind] = time.perf_counter() - began
+        print(f"an uninterrupted {kind} fit takes {seconds[kind]:.1f} s", flush=True)
     rng = np.random.default_rng(seed)
     trials = []
     for number in range(n_trials):
-        made = trial(rng, seconds, model, density, folder / f"trial-{number}", whole)
+        kind = list(kinds)[number % 2]
+        out, whole = folder / f"trial-{number}", folder / f"whole-{kind}"
+        made = trial(rng, seconds[kind], model, density, out, whole, kinds[kind])
         trials.append(made)
         verdict = "; ".join(made.problems) or "same numbers"
-        print(f"{number + 1:>3}  killed after {made.seconds:5.2f} s  {made.state:<36}  {verdict}", flush=True)
+        print(
+            f"{number + 1:>3}  {kind:<8}  killed after {made.seconds:5.2f} s  {made.state:<36}  {verdict}", flush=True
+        )
     return trials
 
 

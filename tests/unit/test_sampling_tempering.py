@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from small_fit import Interrupter, Interruption, Keeper, assert_same_chains, likelihoods, prepared, run
+from threadpoolctl import threadpool_limits
 
 from bayesflex.deformation import Deformation
 from bayesflex.mcmc import LEAPFROG, MINIMAL_ERROR, leapfrog
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import chain as chain_module
+from bayesflex.sampling.checkpoint import Climbing, load_checkpoint
 from bayesflex.sampling.preconditioning import matched_mass
 from bayesflex.sampling.tempering import Tempered
 
@@ -121,7 +125,7 @@ def test_a_resumed_ensemble_repeats_an_uninterrupted_one_bit_for_bit(place, tmp_
 
 
 def test_interrupted_while_the_other_levels_warm_up(tmp_path, monkeypatch):
-    """The stop is heeded there, and the chain goes on from the checkpoint before."""
+    """Without a checkpoint there, the chain goes on from the one before."""
     expected = run(temperatures=LADDER)
     made = []
 
@@ -137,6 +141,53 @@ def test_interrupted_while_the_other_levels_warm_up(tmp_path, monkeypatch):
         run(tmp_path, temperatures=LADDER)
     monkeypatch.undo()
     assert_same_chains(run(tmp_path, temperatures=LADDER), expected)
+
+
+#: A point after each iteration: two levels warm up in 8 iterations each, then all exchange in 8.
+WARMS, SETTLES = [1, 5, 8, 9, 16], [17, 21, 24]
+
+
+@pytest.mark.parametrize("number", WARMS + SETTLES)
+def test_stopped_while_a_ladder_is_made_it_goes_on_from_there(number, ladder, tmp_path, monkeypatch):
+    """Bit for bit, from a checkpoint that holds the ladder as it is: no iteration of it is made again."""
+    points, stop = [], threading.Event()
+    real = chain_module.frozen_ladder
+
+    def counted(point):
+        points.append(point)
+        if len(points) == number:
+            stop.set()
+        return real(point)
+
+    path = tmp_path / "chain-1.npz"
+    monkeypatch.setattr(chain_module, "frozen_ladder", counted)
+    with pytest.raises(chain_module.Stopped):
+        run_chain(path, stop)
+    progress, _, kernel = load_checkpoint(path)
+    assert kernel is None
+    assert isinstance(progress.within, Climbing)
+    assert progress.within.n_settled == max(0, number - 16)
+    assert (progress.within.warming is None) == (number > 16)
+    resumed = run_chain(path, threading.Event())
+    assert len(points) == 24  # those that were made before, and those that were left
+    assert_same_chains([resumed], ladder)
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    """The first chain of a fit with a ladder that nothing interrupts."""
+    return run(temperatures=LADDER)[:1]
+
+
+def run_chain(checkpoint, stop):
+    """Run the first chain from its checkpoint, where there is one."""
+    fit = prepared(temperatures=LADDER)
+    rng = np.random.default_rng(np.random.SeedSequence(fit.config.seed).spawn(2)[0])
+    arguments = (fit.problem, fit.stages, likelihoods(temperatures=LADDER), 0, rng, NullReporter(), stop, checkpoint)
+    chain = chain_module.Chain(*arguments)
+    with threadpool_limits(1):
+        chain.run()
+    return chain
 
 
 @pytest.mark.parametrize("temperatures", [(), LADDER])

@@ -19,23 +19,24 @@ from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.normal_modes import rigid_motions
 from bayesflex.posterior import GradientCount, Posterior
-from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter, Target
+from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
 from bayesflex.sampling.checkpoint import (
+    Climbing,
     Draws,
     FrozenKernel,
-    FrozenLevel,
     Heating,
     Progress,
     Steering,
     load_checkpoint,
     save_checkpoint,
 )
-from bayesflex.sampling.kernel import kernel_of, warm_kernel
+from bayesflex.sampling.freezing import frozen_ladder, frozen_levels, thawed_ladder, thawed_levels
+from bayesflex.sampling.kernel import warm_kernel
 from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
-from bayesflex.sampling.tempering import EXCHANGE_PREFIX, Tempered, hotter_levels, temperature_of
+from bayesflex.sampling.tempering import EXCHANGE_PREFIX, LadderPoint, Tempered, hotter_levels, temperature_of
 from bayesflex.steering import SteerPoint, steer
 from bayesflex.team import Team
 
@@ -167,7 +168,7 @@ class Chain:
             progress.stage += 1
             progress.within = None
             self._save(None, None)
-        kernel, state = self._with_hotter_levels(*self._heat_and_adapt(last))
+        kernel, state = self._climb(last)
         progress.within = None
         self._save(kernel, state)
         return kernel, state
@@ -223,19 +224,30 @@ class Chain:
         state = state._replace(position=posterior.deformation.reset_gauge(state.position))
         return kernel, state
 
-    def _with_hotter_levels(self, kernel: HMC, state: KernelState) -> tuple[ReplicaExchange, KernelState]:
-        """Return the kernel with the levels of higher temperature that are asked for, warmed up, and the ensemble."""
-        stage, deformation = self._stages[-1], _deformation_of(kernel)
-        rows = [record.values["log_likelihood"] for record in self._progress.records if record.stage == stage.name]
+    def _climb(self, number: int) -> tuple[ReplicaExchange, KernelState]:
+        """Warm up in the last stage, then each level of higher temperature; return the kernel and the ensemble."""
+        progress, stage = self._progress, self._stages[number]
+        if isinstance(progress.within, Climbing):
+            posterior = self._posterior(number)
+            deformation = posterior.deformation
+            begin = thawed_ladder(progress.within, posterior, lambda value: self._tempered(deformation, value))
+        else:
+            kernel, state = self._heat_and_adapt(number)
+            deformation = _deformation_of(kernel)
+            rows = [record.values["log_likelihood"] for record in progress.records if record.stage == stage.name]
+            begin = LadderPoint((kernel,), (state,), tuple(rows))
+
+        def pause(point: LadderPoint) -> None:
+            progress.within = frozen_ladder(point)
+            self._pause(None, None)
+
         found = hotter_levels(
             self._rng,
-            kernel,
-            state,
+            begin,
             self._problem.config,
             stage.n_iterations,
-            rows,
             lambda temperature: self._tempered(deformation, temperature),
-            lambda state, info: self._heed_stop(),
+            pause,
         )
         self._temperatures = tuple(temperature_of(level) for level in found[0].levels)
         if len(self._temperatures) > 1:
@@ -340,11 +352,7 @@ class Chain:
         frozen = None
         if kernel is not None and state is not None:
             deformation = _deformation_of(kernel.levels[0])
-            levels = [
-                FrozenLevel(temperature_of(level), mass_arrays(level.mass), level.step_size, level.n_steps, replica)
-                for level, replica in zip(kernel.levels, split(state), strict=True)
-            ]
-            frozen = FrozenKernel(deformation.start, deformation.modes, tuple(levels))
+            frozen = FrozenKernel(deformation.start, deformation.modes, frozen_levels(kernel.levels, split(state)))
         self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
         self._saved = time.monotonic()
@@ -362,13 +370,10 @@ class Chain:
         self._temperatures = tuple(level.temperature for level in frozen.levels)
         config = self._problem.config
         deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
-        targets: list[Target] = [self._posterior_over(deformation, -1)]
-        targets += [self._tempered(deformation, level.temperature) for level in frozen.levels[1:]]
-        levels = [
-            kernel_of(target, mass_of_arrays(deformation, level.masses), level.step_size, level.n_steps)
-            for target, level in zip(targets, frozen.levels, strict=True)
-        ]
-        return ReplicaExchange(tuple(levels)), join([level.state for level in frozen.levels])
+        levels, replicas = thawed_levels(
+            frozen.levels, self._posterior_over(deformation, -1), lambda value: self._tempered(deformation, value)
+        )
+        return ReplicaExchange(levels), join(replicas)
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

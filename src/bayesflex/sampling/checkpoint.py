@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,34 @@ class Heating:
     point: WarmUpPoint
 
 
+@dataclass(frozen=True, eq=False)
+class Climbing:
+    """The making of a ladder of temperatures, as :class:`bayesflex.sampling.tempering.LadderPoint` has it.
+
+    Parameters
+    ----------
+    levels
+        Those that are warmed up.
+    seen
+        log L of the level that warms up, or that was the last to.
+    temperature, warming
+        Of the level that warms up, or None.
+    averagings, n_settled
+        Of all levels while they exchange; none before.
+    """
+
+    levels: tuple[FrozenLevel, ...]
+    seen: tuple[float, ...]
+    temperature: float | None
+    warming: Heating | None
+    averagings: tuple[DualAveraging, ...]
+    n_settled: int
+
+
+#: Where a stage is that began and has not ended.
+Within = Steering | Heating | Climbing
+
+
 @dataclass(eq=False)
 class Progress:
     """Where a chain is: changed by the chain as it runs.
@@ -96,7 +124,7 @@ class Progress:
     n_gradients: int = 0
     draws: Draws = field(default_factory=Draws)
     records: list[Record] = field(default_factory=list)
-    within: Steering | Heating | None = None
+    within: Within | None = None
 
 
 def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: FrozenKernel | None) -> None:
@@ -114,10 +142,7 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "draws": np.array(progress.draws.coords, dtype=np.float32),
     }
     if kernel is not None:
-        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes}
-        for number, level in enumerate(kernel.levels):
-            named = _state_arrays(level.state) | {f"mass_{k}": mass for k, mass in enumerate(level.masses)}
-            arrays |= {_level_name(number, name): array for name, array in named.items()}
+        arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes} | _levels_arrays(kernel.levels)
     within, within_arrays = _taken_apart(progress.within)
     facts = {
         "within": within,
@@ -127,9 +152,7 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "statistics": progress.draws.statistics,
         "records": progress.records,
         "rng": rng_state,
-        "levels": []
-        if kernel is None
-        else [(level.temperature, level.step_size, level.n_steps, len(level.masses)) for level in kernel.levels],
+        "levels": [] if kernel is None else _levels_numbers(kernel.levels),
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays, **within_arrays)
@@ -163,17 +186,8 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
             )
             kernel = None
             if facts["levels"]:
-                levels = [
-                    FrozenLevel(
-                        temperature,
-                        [saved[_level_name(number, f"mass_{k}")] for k in range(n_masses)],
-                        step_size,
-                        n_steps,
-                        _state_of(saved, _level_name(number, "")),
-                    )
-                    for number, (temperature, step_size, n_steps, n_masses) in enumerate(facts["levels"])
-                ]
-                kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], tuple(levels))
+                levels = _levels_of(facts["levels"], saved)
+                kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], levels)
     except Exception as error:  # a damaged archive fails in more ways than can be listed
         raise InputError(
             f"{path}: expected a checkpoint of bayesflex, got something else ({error}). "
@@ -205,56 +219,133 @@ def _state_of(saved: Mapping[str, Any], prefix: str = "") -> KernelState:
     return KernelState(array("position"), Evaluation(float(array("log_density")), array("gradient"), details))
 
 
-_WITHIN = "within_"
+# The levels of a kernel or of a ladder: numbers for the facts, and arrays by name.
+def _levels_numbers(levels: Sequence[FrozenLevel]) -> list[tuple[float, float, int, int]]:
+    return [(level.temperature, level.step_size, level.n_steps, len(level.masses)) for level in levels]
 
 
-def _taken_apart(within: Steering | Heating | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def _levels_arrays(levels: Sequence[FrozenLevel]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for number, level in enumerate(levels):
+        named = _state_arrays(level.state) | {f"mass_{k}": mass for k, mass in enumerate(level.masses)}
+        arrays |= {_level_name(number, name): array for name, array in named.items()}
+    return arrays
+
+
+def _levels_of(
+    numbers: Sequence[tuple[float, float, int, int]], saved: Mapping[str, Any], prefix: str = ""
+) -> tuple[FrozenLevel, ...]:
+    """Return the levels whose arrays have names with this prefix."""
+    return tuple(
+        FrozenLevel(
+            temperature,
+            [saved[prefix + _level_name(number, f"mass_{k}")] for k in range(n_masses)],
+            step_size,
+            n_steps,
+            _state_of(saved, prefix + _level_name(number, "")),
+        )
+        for number, (temperature, step_size, n_steps, n_masses) in enumerate(numbers)
+    )
+
+
+def _level_name(level: int, name: str) -> str:
+    """Return the name of an array of a level; the first one, which samples, needs no number."""
+    return name if level == 0 else f"level_{level}_{name}"
+
+
+#: What the names of arrays begin with, that tell where a stage is, and where a level of a ladder that warms up is.
+_WITHIN, _WARMING = "within_", "warming_"
+
+
+def _taken_apart(within: Within | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return numbers and arrays that tell where a stage is."""
     if within is None:
         return None, {}
     if isinstance(within, Steering):
-        at = within.point
-        numbers = {
-            "reluctance": within.reluctance,
-            "longest": within.longest,
-            "value": at.value,
-            "radius": at.radius,
-            "n_steps": at.n_steps,
-            "ended": bool(at.ended),
-        }
-        return numbers, {f"{_WITHIN}coords": at.coords, f"{_WITHIN}gradient": at.gradient}
+        numbers, arrays = _steering_taken_apart(within)
+    elif isinstance(within, Heating):
+        numbers, arrays = _heating_taken_apart(within)
+    else:
+        numbers, arrays = _climbing_taken_apart(within)
+    return {"kind": type(within).__name__} | numbers, {_WITHIN + name: array for name, array in arrays.items()}
+
+
+def _put_together(numbers: dict[str, Any] | None, saved: Mapping[str, Any]) -> Within | None:
+    """Return what :func:`_taken_apart` took apart."""
+    if numbers is None:
+        return None
+    makers: dict[str, Callable[[dict[str, Any], Mapping[str, Any], str], Within]] = {
+        "Steering": _steering_of,
+        "Heating": _heating_of,
+        "Climbing": _climbing_of,
+    }
+    return makers[numbers["kind"]](numbers, saved, _WITHIN)
+
+
+def _steering_taken_apart(within: Steering) -> tuple[dict[str, Any], dict[str, Any]]:
+    at = within.point
+    numbers = {
+        "reluctance": within.reluctance,
+        "longest": within.longest,
+        "value": at.value,
+        "radius": at.radius,
+        "n_steps": at.n_steps,
+        "ended": bool(at.ended),
+    }
+    return numbers, {"coords": at.coords, "gradient": at.gradient}
+
+
+def _steering_of(numbers: dict[str, Any], saved: Mapping[str, Any], prefix: str) -> Steering:
+    point = SteerPoint(
+        saved[f"{prefix}coords"],
+        numbers["value"],
+        saved[f"{prefix}gradient"],
+        numbers["radius"],
+        numbers["n_steps"],
+        numbers["ended"],
+    )
+    return Steering(numbers["reluctance"], numbers["longest"], point)
+
+
+def _heating_taken_apart(within: Heating) -> tuple[dict[str, Any], dict[str, Any]]:
     point = within.point
-    heating = {
+    numbers = {
         "n_done": point.n_done,
         "step_size": point.step_size,
         "largest_step_size": point.largest_step_size,
         "averaging": None if point.averaging is None else asdict(point.averaging),
         "n_masses": len(within.masses),
     }
-    arrays = _state_arrays(point.state) | {f"mass_{k}": mass for k, mass in enumerate(within.masses)}
-    return heating, {_WITHIN + name: array for name, array in arrays.items()}
+    return numbers, _state_arrays(point.state) | {f"mass_{k}": mass for k, mass in enumerate(within.masses)}
 
 
-def _put_together(numbers: dict[str, Any] | None, saved: Mapping[str, Any]) -> Steering | Heating | None:
-    """Return what :func:`_taken_apart` took apart."""
-    if numbers is None:
-        return None
-    if "radius" in numbers:
-        point = SteerPoint(
-            saved[f"{_WITHIN}coords"],
-            numbers["value"],
-            saved[f"{_WITHIN}gradient"],
-            numbers["radius"],
-            numbers["n_steps"],
-            numbers["ended"],
-        )
-        return Steering(numbers["reluctance"], numbers["longest"], point)
+def _heating_of(numbers: dict[str, Any], saved: Mapping[str, Any], prefix: str) -> Heating:
     averaging = None if numbers["averaging"] is None else DualAveraging(**numbers["averaging"])
-    state = _state_of(saved, _WITHIN)
-    warming = WarmUpPoint(state, numbers["n_done"], numbers["step_size"], numbers["largest_step_size"], averaging)
-    return Heating([saved[f"{_WITHIN}mass_{k}"] for k in range(numbers["n_masses"])], warming)
+    state = _state_of(saved, prefix)
+    point = WarmUpPoint(state, numbers["n_done"], numbers["step_size"], numbers["largest_step_size"], averaging)
+    return Heating([saved[f"{prefix}mass_{k}"] for k in range(numbers["n_masses"])], point)
 
 
-def _level_name(level: int, name: str) -> str:
-    """Return the name of an array of a level; the first one, which samples, needs no number."""
-    return name if level == 0 else f"level_{level}_{name}"
+def _climbing_taken_apart(within: Climbing) -> tuple[dict[str, Any], dict[str, Any]]:
+    warming, arrays = (None, {}) if within.warming is None else _heating_taken_apart(within.warming)
+    numbers = {
+        "levels": _levels_numbers(within.levels),
+        "seen": within.seen,
+        "temperature": within.temperature,
+        "warming": warming,
+        "averagings": [asdict(averaging) for averaging in within.averagings],
+        "n_settled": within.n_settled,
+    }
+    return numbers, _levels_arrays(within.levels) | {_WARMING + name: array for name, array in arrays.items()}
+
+
+def _climbing_of(numbers: dict[str, Any], saved: Mapping[str, Any], prefix: str) -> Climbing:
+    warming = numbers["warming"]
+    return Climbing(
+        _levels_of(numbers["levels"], saved, prefix),
+        tuple(numbers["seen"]),
+        numbers["temperature"],
+        None if warming is None else _heating_of(warming, saved, prefix + _WARMING),
+        tuple(DualAveraging(**averaging) for averaging in numbers["averagings"]),
+        numbers["n_settled"],
+    )

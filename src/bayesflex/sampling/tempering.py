@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig
-from bayesflex.mcmc.adaptation import DualAveraging, OnIteration
+from bayesflex.mcmc.adaptation import DualAveraging, WarmUpPoint
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult
 from bayesflex.mcmc.masses import Mass
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
 from bayesflex.posterior import Posterior
-from bayesflex.protocols import Evaluation, KernelInfo, KernelState
+from bayesflex.protocols import Evaluation, KernelState
 from bayesflex.sampling.kernel import warm_kernel
 from bayesflex.sampling.preconditioning import matched_mass
 
@@ -96,15 +96,43 @@ def temperature_of(kernel: HMC) -> float:
     return kernel.target.temperature if isinstance(kernel.target, Tempered) else 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class LadderPoint:
+    """Where the making of a ladder is after an iteration: with the state of the random numbers, all it takes to go on.
+
+    Parameters
+    ----------
+    levels, replicas
+        Kernels of the levels that are warmed up, that of the posterior itself first, and where each of them is.
+    seen
+        log L (nats) in the iterations of the level that warms up, or that was the last to.
+    temperature, mass, warming
+        Of the level that warms up, or None between levels and afterwards.
+    averagings, n_settled
+        Adaptation of the step size of each level while they exchange, and iterations of that; none before.
+    """
+
+    levels: tuple[HMC, ...]
+    replicas: tuple[KernelState, ...]
+    seen: tuple[float, ...]
+    temperature: float | None = None
+    mass: Mass | None = None
+    warming: WarmUpPoint | None = None
+    averagings: tuple[DualAveraging, ...] = ()
+    n_settled: int = 0
+
+
+#: Told each point from which the making of a ladder can go on.
+OnLadder = Callable[[LadderPoint], None]
+
+
 def hotter_levels(
     rng: Generator,
-    kernel: HMC,
-    state: KernelState,
+    begin: LadderPoint,
     config: FitConfig,
     n_iterations: int,
-    log_likelihoods: Sequence[float],
     make: Callable[[float], Tempered],
-    on_iteration: OnIteration,
+    on_point: OnLadder,
 ) -> tuple[ReplicaExchange, KernelState]:
     """Return the kernel with the levels of higher temperature that are asked for, and the state of the ensemble.
 
@@ -116,17 +144,16 @@ def hotter_levels(
     ----------
     rng
         Random numbers.
-    kernel, state
-        Of the posterior itself, warmed up.
+    begin
+        The posterior's own level alone, warmed up, with log L of that warm-up; or the point of an interrupted ladder:
+        with the random numbers as they were there, the result is that of an uninterrupted one.
     config
         ``temperatures``, and the settings of the sampler.
     n_iterations
         Iterations of the warm-up of each level, and of all levels together.
-    log_likelihoods
-        log L (nats) in the iterations of the kernel's own warm-up.
     make
         Returns the posterior at a temperature.
-    on_iteration
+    on_point
         Called after each iteration.
 
     Raises
@@ -134,52 +161,60 @@ def hotter_levels(
     SamplingError
         If the density of a level is not finite around its start.
     """
-    levels, replicas, temperatures = [kernel], [state], [1.0]
-    seen = list(log_likelihoods)
-
-    def listen(state: KernelState, info: KernelInfo) -> None:
-        seen.append(state.evaluation.details.log_likelihood)
-        on_iteration(state, info)
-
-    while len(levels) < _n_temperatures(config):
-        # Of the warm-up the later half: the earlier one heats.
-        temperature = _next_temperature(config, temperatures, seen[len(seen) // 2 :])
+    point = begin
+    while not point.averagings and len(point.levels) < _n_temperatures(config):
+        temperature = point.temperature
+        if temperature is None:
+            temperatures = [temperature_of(level) for level in point.levels]
+            # Of the warm-up the later half: the earlier one heats.
+            temperature = _next_temperature(config, temperatures, point.seen[len(point.seen) // 2 :])
         if temperature is None:
             break
-        temperatures.append(temperature)
-        target = make(temperature)
-        theta = replicas[-1].position
-        mass = matched_mass(target.posterior, theta, rng)
-        seen.clear()
-        start = KernelState(theta, target(theta))
-        level, hot = warm_kernel(rng, config, target, start, mass, n_iterations, listen)
-        levels.append(level)
-        replicas.append(hot._replace(position=target.posterior.deformation.reset_gauge(hot.position)))
-    if len(levels) == 1:
-        return ReplicaExchange((kernel,)), join(replicas)
-    return _settled(rng, levels, replicas, n_iterations, config.target_acceptance, on_iteration)
+        point = _with_next_level(rng, point, make(temperature), config, n_iterations, on_point)
+    if len(point.levels) == 1:
+        return ReplicaExchange(point.levels), join(point.replicas)
+    return _settled(rng, point, n_iterations, config.target_acceptance, on_point)
+
+
+def _with_next_level(
+    rng: Generator, point: LadderPoint, target: Tempered, config: FitConfig, n_iterations: int, on_point: OnLadder
+) -> LadderPoint:
+    """Return the ladder with a level more, warmed up from where the last one is, or from where it was interrupted."""
+    posterior = target.posterior
+    mass: Mass
+    seen: list[float]
+    if point.warming is None or point.mass is None:
+        theta = point.replicas[-1].position
+        mass = matched_mass(posterior, theta, rng)
+        start, seen = KernelState(theta, target(theta)), []
+    else:
+        mass, start, seen = point.mass, point.warming.state, list(point.seen)
+
+    def follow(at: WarmUpPoint) -> None:
+        seen.append(at.state.evaluation.details.log_likelihood)
+        on_point(replace(point, seen=tuple(seen), temperature=target.temperature, mass=mass, warming=at))
+
+    level, hot = warm_kernel(rng, config, target, start, mass, n_iterations, begin=point.warming, on_point=follow)
+    hot = hot._replace(position=posterior.deformation.reset_gauge(hot.position))
+    return LadderPoint((*point.levels, level), (*point.replicas, hot), tuple(seen))
 
 
 def _settled(
-    rng: Generator,
-    levels: Sequence[HMC],
-    replicas: Sequence[KernelState],
-    n_iterations: int,
-    target_acceptance: float,
-    on_iteration: OnIteration,
+    rng: Generator, point: LadderPoint, n_iterations: int, target_acceptance: float, on_point: OnLadder
 ) -> tuple[ReplicaExchange, KernelState]:
     """Return the levels with step sizes adapted while replicas exchange, and the state of the ensemble."""
-    averagings = [DualAveraging(level.step_size, target_acceptance) for level in levels]
-    state = join(replicas)
-    for _ in range(n_iterations):
+    levels = point.levels
+    averagings = list(point.averagings) or [DualAveraging(level.step_size, target_acceptance) for level in levels]
+    state = join(point.replicas)
+    for done in range(point.n_settled, n_iterations):
         moved = []
         for index, replica in enumerate(split(state)):
             kernel = replace(levels[index], step_size=averagings[index].step_size)
             replica, info = kernel.step(rng, replica)
             averagings[index] = averagings[index].update(info.acceptance)
             moved.append(replica)
-            on_iteration(replica, info)
-        state, _ = ReplicaExchange(tuple(levels)).exchange(rng, join(moved))
+        state, _ = ReplicaExchange(levels).exchange(rng, join(moved))
+        on_point(replace(point, replicas=split(state), averagings=tuple(averagings), n_settled=done + 1))
     frozen = [
         replace(level, step_size=averaging.averaged_step_size)
         for level, averaging in zip(levels, averagings, strict=True)
