@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.workflows.comparison_results import FLOOR, NUMBERS_FILE, TABLE_FILE
-from bayesflex.workflows.results import write_text
+from bayesflex.workflows.run_files import write_text
 from bayesflex.workflows.samplers import NUMBERS_FILE as SAMPLERS_FILE
 
 Array = NDArray[np.float64]

@@ -169,11 +169,20 @@ class Structure:
         _, first = np.unique(self.residue_index[indices], return_index=True)
         return np.asarray(indices[first])
 
+    def size_in_words(self) -> str:
+        """Return how many atoms, residues (those with CA, those with C4') and chains there are."""
+        counts = [
+            (len(np.unique(self.residue_index[self.is_ca])), "with CA"),
+            (len(np.unique(self.residue_index[self.is_nucleotide_site])), "nucleotides with C4'"),
+        ]
+        kinds = ", ".join(f"{count} {what}" for count, what in counts if count)
+        n_chains = len(set(self.chain.tolist()))
+        residues = f"{self.n_residues} residues" + (f" ({kinds})" if kinds else "")
+        return f"{self.n_atoms} atoms in {residues}, {n_chains} chain{'' if n_chains == 1 else 's'}"
+
     def _repr_html_(self) -> str:
         rows = [
-            ("atoms", str(self.n_atoms)),
-            ("residues", str(self.n_residues)),
-            ("residues with CA", str(len(np.unique(self.residue_index[self.is_ca])))),
+            ("size", self.size_in_words()),
             ("chains", ", ".join(dict.fromkeys(self.chain.tolist()))),
         ]
         return html_table(rows, caption=self.name) + html_list(self.notes)

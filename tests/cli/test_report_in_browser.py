@@ -6,12 +6,13 @@ Chromium and its driver come with the system (Debian: ``chromium`` and ``chromiu
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
-import headless
 import numpy as np
 import pytest
+from benchmarks import headless
 
 from bayesflex.io.structures import read_structure
 from bayesflex.report import RunData, render_page
@@ -37,11 +38,10 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def small(run, files, tmp_path_factory) -> Path:
-    """The page of a small fit, by the command."""
-    out = tmp_path_factory.mktemp("small") / "out"
-    arguments = ["fit", files / "model.cif", files / "map.mrc", "-o", out, "--reference", files / "model.cif"]
-    outcome = run(*arguments, "--resolution", 8, *SHORT, "--modes", 3, "--steps", 3)
+def demo(run, tmp_path_factory) -> Path:
+    """The page of the demo, by the command."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    outcome = run("demo", "-o", out)
     assert outcome.code == 0, outcome.err
     return out / "report.html"
 
@@ -95,7 +95,7 @@ def assert_clean(page) -> None:
     assert page.requested() == []
 
 
-@pytest.mark.parametrize("case", ["small", "groel", "p97"])
+@pytest.mark.parametrize("case", ["demo", "groel", "p97"])
 def test_the_page_draws_offline(browser, case, request):
     path = request.getfixturevalue(case)
     assert path.stat().st_size < LIMIT
@@ -112,20 +112,25 @@ def test_the_page_draws_offline(browser, case, request):
         inner = drawn[4:-4, 4:-4]
         edges = np.concatenate([inner[:2].reshape(-1, 3), inner[:, :2].reshape(-1, 3), inner[:, -2:].reshape(-1, 3)])
         assert (edges > 200).all()
-        for selector in ("[data-residue-chart]", "[data-run-chart]") if case != "p97" else ("[data-residue-chart]",):
+        for selector in (
+            ("[data-residue-chart]", "[data-run-chart]", "#shells") if case != "p97" else ("[data-residue-chart]",)
+        ):
             assert (np.ptp(browser.picture(f"{selector} canvas"), axis=2) > 60).any()
         assert_clean(browser)
 
 
-def test_the_controls_do_what_they_say(browser, small):
+def test_the_controls_do_what_they_say(browser, demo):
     browser.resize(*DESKTOP)
-    browser.open(small)
+    browser.open(demo)
     seen = {"chain": browser.picture("#scene")}
-    for mode in ("displacement", "sd"):
+    for mode in ("displacement", "sd", "smoc"):
         browser.set(f'input[value="{mode}"]', True)
         seen[mode] = browser.picture("#scene")
     assert changed(seen["chain"], seen["displacement"]) > 0.3
     assert changed(seen["displacement"], seen["sd"]) > 0.1
+    assert changed(seen["sd"], seen["smoc"]) > 0.1
+    assert "or less" in browser.element("#colour-key").text
+    browser.set('input[value="sd"]', True)
     assert "Å or more" in browser.element("#colour-key").text
 
     browser.set("#show-ensemble", True)
@@ -153,9 +158,9 @@ def test_the_controls_do_what_they_say(browser, small):
     assert_clean(browser)
 
 
-def test_a_curve_leads_to_its_residue(browser, small):
+def test_a_curve_leads_to_its_residue(browser, demo):
     browser.resize(*DESKTOP)
-    browser.open(small)
+    browser.open(demo)
     before = browser.picture("#scene")
     browser.run(
         "const u = document.querySelector('[data-residue-chart] .u-over'), r = u.getBoundingClientRect();"
@@ -163,23 +168,46 @@ def test_a_curve_leads_to_its_residue(browser, small):
         "{bubbles: true, clientX: r.x + r.width / 2, clientY: r.y + 20}));"
     )
     browser.wait_until("return document.getElementById('picked').textContent.includes('moved')")
-    assert browser.element("#picked").text.startswith("A 4")  # the middle of 80 residues
+    assert browser.element("#picked").text.startswith(("A 9", "A 10"))  # the middle of 200 residues
     assert difference(before, browser.picture("#scene")) > 0.001
     assert_clean(browser)
 
 
-def test_the_curve_of_another_mode(browser, small):
+def test_a_residue_of_the_list_is_found_in_the_view(browser, demo):
+    browser.resize(*PHONE)
+    browser.open(demo)
+    name = browser.element("[data-residue]").text
+    before = browser.picture("#scene")
+    browser.run("document.querySelector('[data-residue]').click();")
+    browser.wait_until("return document.getElementById('picked').textContent.includes('moved')")
+    assert browser.element("#picked").text.startswith(name)
+    assert difference(before, browser.picture("#scene")) > 0.001
+    assert_clean(browser)
+
+
+def test_the_surface_begins_at_the_contour_of_view_cxc(browser, demo):
+    script = (demo.parent / "view.cxc").read_text(encoding="utf-8")
+    level = float(re.search(r"level (\S+)", script).group(1))
     browser.resize(*DESKTOP)
-    browser.open(small)
+    browser.open(demo)
+    assert float(browser.element("#contour-value").text) == pytest.approx(level, rel=5e-3)  # three digits
+    assert browser.run("return JSON.parse(document.getElementById('data').textContent).scene.map.level") == (
+        pytest.approx(level, rel=1e-5)
+    )
+
+
+def test_the_curve_of_another_mode(browser, demo):
+    browser.resize(*DESKTOP)
+    browser.open(demo)
     before = browser.picture("#amplitude canvas")
     browser.set("#mode", "1")
     assert difference(before, browser.picture("#amplitude canvas")) > 0.001
     assert_clean(browser)
 
 
-def test_hostile_names_run_nothing(browser, small, tmp_path):
+def test_hostile_names_run_nothing(browser, demo, tmp_path):
     attack = "</script><script>document.title='attacked'</script><img src=x onerror=\"document.title='attacked'\">"
-    found = read_run(small.parent)
+    found = read_run(demo.parent)
     start, fitted = (
         replace(model, chain=np.full(model.n_atoms, attack), residue_name=np.full(model.n_atoms, attack), name=attack)
         for model in (found.start, found.fitted)
@@ -206,9 +234,9 @@ def test_hostile_names_run_nothing(browser, small, tmp_path):
     assert_clean(browser)
 
 
-def test_without_webgl_the_rest_is_there(browser, small, tmp_path):
+def test_without_webgl_the_rest_is_there(browser, demo, tmp_path):
     # As on a machine whose browser has none: the canvas gives no such context.
-    text = small.read_text(encoding="utf-8")
+    text = demo.read_text(encoding="utf-8")
     path = tmp_path / "report.html"
     block = (
         "for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {"

@@ -21,6 +21,7 @@ from bayesflex.sampling import stage_likelihoods
 from bayesflex.synthetic import two_domain_protein
 from bayesflex.trace import import_arviz, load_trace, to_inference_data
 from bayesflex.units import sigma_of_resolution
+from bayesflex.workflows import report
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import full_posterior, relax
 from bayesflex.workflows.demo import opening
@@ -265,8 +266,20 @@ def test_saved_files_hold_the_result(result, tmp_path):
     assert json.loads((out / "summary.json").read_text())["seed"] == SHORT.seed
     assert load_config(out / "config.toml", {}) == result.config
     assert {"cc.png", "energy.png", "amplitudes.png", "rmsd.png", "trajectory.dcd"} <= {p.name for p in out.iterdir()}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert all(f'id="show-{name}"' in page for name in ("start", "fitted", "map", "ensemble"))
     with pytest.raises(InputError, match="new or empty"):
         result.save(out)
+
+
+def test_a_page_that_cannot_be_made_is_a_warning(result, tmp_path, monkeypatch):
+    def broken(run):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(report, "render_page", broken)
+    with pytest.warns(UserWarning, match=r"report.html was not written \(a defect\)"):
+        result.save(tmp_path / "out")
+    assert (tmp_path / "out" / "summary.json").is_file()
 
 
 def test_numbers_that_do_not_exist_are_null_in_the_summary(result, tmp_path):

@@ -29,7 +29,7 @@ LAYERS = (
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),
-    ("placement", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
+    ("placement", "contour", "synthetic", "metrics", "overlap", "noise_spectrum", "half_maps"),
     ("likelihood",),
     ("map_target",),
     ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions", "held_out"),

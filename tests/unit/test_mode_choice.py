@@ -26,7 +26,7 @@ from bayesflex.workflows.mode_choice import (
     write_mode_scores,
 )
 from bayesflex.workflows.preparation import prepare
-from bayesflex.workflows.results import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
+from bayesflex.workflows.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 
 AUTO = FitConfig(
     resolution=8.0,

@@ -11,15 +11,19 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from bayesflex.contour import contour_level
 from bayesflex.density_map import DensityMap
 from bayesflex.metrics import metrics_table
 from bayesflex.protocols import Record
 from bayesflex.report import RunData, render_page
-from bayesflex.report.charts import charts_along_model, charts_of_iterations
+from bayesflex.report.attention import residues_to_look_at
+from bayesflex.report.charts import chart_of_shells, charts_along_model, charts_of_iterations
 from bayesflex.report.embedding import encoded, script_json
 from bayesflex.report.scene import displacement, residue_names, scene, volume
 from bayesflex.report.tables import changes, facts, key_numbers, title
 from bayesflex.synthetic import two_domain_protein
+from bayesflex.validation import validate
+from bayesflex.workflows.simulate import simulate
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror='alert(2)'>"&<!--{{ 7 * 7 }}"""
 TYPES = {"uint8": "<u1", "int32": "<i4", "float32": "<f4"}
@@ -386,10 +390,112 @@ def test_curves_along_the_model(run):
     assert charts_along_model(RunData(name="x")) is None
 
 
+def resolutions(value: float) -> dict[str, dict[str, float | None]]:
+    """As ``validation.json`` has them."""
+    return {
+        "resolution_0.5": {"masked": None, "unmasked": value},
+        "resolution_0.143": {"masked": value, "unmasked": 2.0 * value},
+    }
+
+
+def test_resolutions_are_named_as_the_validation_names_them():
+    protein = two_domain_protein(60)
+    found = validate(protein, simulate(protein, resolution=8.0), 8.0).numbers()
+    labels = [row.label for row in changes(RunData(name="x", validation={"start": found, "fitted": found}))]
+    assert [label for label in labels if label.startswith("Map–model FSC")] == [
+        "Map–model FSC is 0.5 at, masked",
+        "Map–model FSC is 0.143 at, masked",
+    ]
+
+
+def shells(**columns):
+    return {"frequency": np.array([0.02, 0.04, 0.06])} | columns
+
+
+def test_the_curves_of_the_fourier_shells():
+    columns = shells(
+        start_masked=np.array([0.9, 0.4, 0.1]),
+        fitted_masked=np.array([0.99, 0.9, np.nan]),
+        fitted_unmasked=np.full(3, np.nan),
+        half_maps_masked=np.array([1.0, 0.95, 0.5]),
+    )
+    found = chart_of_shells(RunData(name="x", settings={"resolution": 5.0}, shells=columns))
+    assert found["frequency"] == [0.02, 0.04, 0.06]
+    assert found["limits"] == [0.5, 0.143]
+    assert found["resolution"] == 5.0
+    assert [(curve["label"], curve["dashed"], curve["values"]) for curve in found["curves"]] == [
+        ("initial model", False, [0.9, 0.4, 0.1]),
+        ("fitted model", False, [0.99, 0.9, None]),
+        ("half maps", False, [1.0, 0.95, 0.5]),
+    ]
+    text = render_page(RunData(name="x", shells=columns))
+    assert 'id="shells"' in text
+    assert ", and of the half maps" in text
+
+
+@pytest.mark.parametrize(
+    "columns", [{}, shells(), shells(start_masked=np.full(3, np.nan)), {"start_masked": np.ones(3)}]
+)
+def test_without_fourier_shells_there_is_no_chart(columns):
+    run = RunData(name="x", shells=columns)
+    assert chart_of_shells(run) is None
+    assert 'id="shells"' not in render_page(run)
+
+
+def test_residues_to_look_at(run):
+    marks = np.zeros(60)
+    marks[[3, 7]] = 1.0
+    smoc = np.full(60, 0.9) + 0.001 * (np.arange(60) % 5)
+    smoc[[7, 20]] = 0.6, np.nan
+    support = np.ones(60)
+    support[7] = 0.25
+    columns = {"ramachandran_outlier": marks, "ca_clash": np.where(np.arange(60) == 3, np.nan, 0.0)}
+    columns |= {"smoc": smoc, "support": support, "prior_only": np.zeros(60), "q_score": np.full(60, np.nan)}
+    found = residues_to_look_at(replace(run, residues=columns))
+    assert [(one.index, one.reasons) for one in found] == [
+        (7, ("Ramachandran outlier", "little density: 0.25 of the median", "low SMOC: 0.60")),
+        (3, ("Ramachandran outlier",)),
+    ]
+    assert found[0].name == residue_names(run.fitted)[7]
+    page = Elements(render_page(replace(run, residues=columns)))
+    buttons = [a["data-residue"] for tag, a in page.elements if tag == "button" and "data-residue" in a]
+    assert buttons == ["7", "3"]
+    assert residues_to_look_at(RunData(name="x")) == []
+
+
+def test_of_many_residues_those_with_the_most_reasons_are_listed(run):
+    columns = {"ca_clash": np.ones(60), "ramachandran_outlier": (np.arange(60) >= 55).astype(float)}
+    text = render_page(replace(run, residues=columns))
+    assert text.count("data-residue=") == 30
+    assert "30 of 60 are listed" in text
+    assert text.index(">A 56 ") < text.index(">A 1 ")
+
+
+@pytest.mark.parametrize(("contour", "expected"), [(None, None), (0.75, 0.75), (50.0, 50.0)])
+def test_the_surface_begins_at_the_contour_that_is_given(run, contour, expected):
+    shown = scene(replace(run, contour=contour))["map"]
+    ca = run.fitted.ca_trace().coords
+    assert shown["level"] == (contour_level(run.density, ca) if expected is None else expected)
+    low, high = shown["range"]
+    assert low < shown["level"] <= high
+
+
 def test_numbers_before_and_after():
     validation = {
-        "start": {"cc_mask": 0.8, "smoc": 0.5, "map_model_fsc": {"masked": {"0.143": 9.0}}, "ca_clashes": 3},
-        "fitted": {"cc_mask": 0.7, "smoc": 0.5, "map_model_fsc": {"masked": {"0.143": 4.0}}, "ca_clashes": 4},
+        "start": {
+            "cc_mask": 0.8,
+            "smoc": 0.5,
+            "map_model_fsc": resolutions(9.0),
+            "half_map_fsc": None,
+            "ca_clashes": 3,
+        },
+        "fitted": {
+            "cc_mask": 0.7,
+            "smoc": 0.5,
+            "map_model_fsc": resolutions(4.0),
+            "half_map_fsc": resolutions(3.5),
+            "ca_clashes": 4,
+        },
     }
     rows = changes(RunData(name="x", summary=SUMMARY, validation=validation))
     assert [(row.label.split()[0], row.before, row.after, row.improved) for row in rows] == [
@@ -397,6 +503,7 @@ def test_numbers_before_and_after():
         ("Structural", "0", "12", None),
         ("cc_mask:", "0.8000", "0.7000", False),
         ("Map–model", "9.00", "4.00", True),
+        ("Half-map", "–", "3.50", None),
         ("SMOC,", "0.5000", "0.5000", None),
         ("Clashes", "3", "4", False),
     ]

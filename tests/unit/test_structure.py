@@ -42,6 +42,14 @@ def test_the_ca_of_a_ligand_is_no_bead() -> None:
     assert structure.ca_trace().residue_number.tolist() == [1]
 
 
+def test_the_size_counts_amino_acids_and_nucleotides() -> None:
+    assert make(["CA", "CA"], [1, 2]).size_in_words() == "2 atoms in 2 residues (2 with CA), 1 chain"
+    mixed = make(["CA", "C4'", "P", "O"], [1, 2, 2, 3])
+    assert mixed.size_in_words() == "4 atoms in 3 residues (1 with CA, 1 nucleotides with C4'), 1 chain"
+    assert make(["O"], [1]).size_in_words() == "1 atoms in 1 residues, 1 chain"
+    assert "1 nucleotides with C4&#x27;" in mixed._repr_html_()
+
+
 def test_one_ca_per_residue() -> None:
     structure = make(["CA", "CA", "CA"], [1, 1, 2])
     assert structure.ca_indices.tolist() == [0, 2]

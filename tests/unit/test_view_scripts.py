@@ -6,14 +6,10 @@ import ast
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
-from bayesflex.io.view_scripts import Scene, chimerax_word, contour_level, tcl_word, write_chimerax, write_vmd
-from bayesflex.synthetic import two_domain_protein
-from bayesflex.workflows.views import model_volume
+from bayesflex.io.view_scripts import Scene, chimerax_word, tcl_word, write_chimerax, write_vmd
 
 NAMES = [
     "map.mrc",
@@ -126,16 +122,3 @@ def test_vmd_is_not_given_what_it_does_not_read(tmp_path):
     assert "model.cif.gz" not in text
     assert '"fitted.cif"] type pdbx' in text
     run_in_tcl(tmp_path / "view.tcl")
-
-
-def test_the_contour_encloses_the_volume_asked_for(rng):
-    density = DensityMap(rng.normal(size=(20, 20, 20)), np.array([1.5, 1.0, 2.0]), np.zeros(3))
-    level = contour_level(density, 900.0)
-    assert np.count_nonzero(density.values > level) * 3.0 == pytest.approx(900.0, abs=6.0)
-    # Never more than half of the box.
-    assert contour_level(density, 1e9) == pytest.approx(np.median(density.values))
-
-
-def test_the_volume_of_a_model_is_that_of_its_residues():
-    protein = two_domain_protein(60)
-    assert model_volume(protein) == pytest.approx(60 * 133.3, rel=1e-3)

@@ -9,14 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
-
-#: The surface encloses this multiple of the volume of the model, as the region of the fit does.
-CONTOUR_VOLUME = 1.2
 
 #: Frames of the morph from the start to the fitted model.
 _MORPH_FRAMES = 50
@@ -55,12 +49,6 @@ class Scene:
     attributes: tuple[str, str]
     voxel_size: tuple[float, float, float] | None = None
     origin: tuple[float, float, float] | None = None
-
-
-def contour_level(density: DensityMap, volume: float) -> float:
-    """Return the value that so much of a map (volume, Å³) is above, and at most half of it."""
-    n_voxels = volume / float(np.prod(density.voxel_size))
-    return float(np.quantile(density.values, 1.0 - min(n_voxels / density.values.size, 0.5)))
 
 
 def write_chimerax(scene: Scene, path: Path) -> None:

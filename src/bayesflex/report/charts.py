@@ -11,6 +11,7 @@ from bayesflex.metrics import AMPLITUDE_PREFIX, REFERENCE_COLUMN, MetricsTable
 from bayesflex.plots.style import OKABE_ITO, SAMPLING, bulk_range, chain_colours, stages_of
 from bayesflex.report.run_data import RunData
 from bayesflex.report.scene import residue_values
+from bayesflex.validation.result import FSC_LIMITS
 
 Array = NDArray[np.float64]
 
@@ -56,6 +57,20 @@ _ALONG_MODEL = (
         "",
         (("contraction", "contraction", OKABE_ITO[2]),),
     ),
+)
+
+
+#: Where the axis of a curve along the model ends: a contraction far below 0 says no more than one below 0.
+_LOWEST = {"contraction": -1.0}
+
+#: Curves against spatial frequency: column, label, colour, and whether dashed.
+_OF_SHELLS = (
+    ("start_masked", "initial model", "#8c959f", False),
+    ("start_unmasked", "the same, whole box", "#8c959f", True),
+    ("fitted_masked", "fitted model", OKABE_ITO[0], False),
+    ("fitted_unmasked", "the same, whole box", OKABE_ITO[0], True),
+    ("half_maps_masked", "half maps", "#000000", False),
+    ("half_maps_unmasked", "the same, whole box", "#000000", True),
 )
 
 
@@ -127,9 +142,35 @@ def charts_along_model(run: RunData) -> dict[str, Any] | None:
                         for name, label, colour in present
                     ],
                 }
+                | ({"lowest": _LOWEST[identifier]} if identifier in _LOWEST else {})
             )
     only = values.get("prior_only", np.zeros(len(drawn)))[index] > 0
     return {"residues": index.tolist(), "charts": charts, "prior_only": np.flatnonzero(only).tolist()}
+
+
+def chart_of_shells(run: RunData) -> dict[str, Any] | None:
+    """Return the Fourier shell correlations against spatial frequency, or None where there are none.
+
+    Returns
+    -------
+    dict
+        ``frequency`` (1/Å), ``curves`` (label, colour, whether dashed, values), ``limits`` at which resolutions are
+        read off, and ``resolution`` (Å) that the fit was told, or null.
+    """
+    frequency = run.shells.get("frequency")
+    curves = [
+        {"label": label, "colour": colour, "dashed": dashed, "values": numbers(run.shells[name])}
+        for name, label, colour, dashed in _OF_SHELLS
+        if name in run.shells and np.isfinite(run.shells[name]).any()
+    ]
+    if frequency is None or not curves or not (np.isfinite(frequency).all() and (np.diff(frequency) > 0).all()):
+        return None
+    return {
+        "frequency": numbers(frequency),
+        "curves": curves,
+        "limits": list(FSC_LIMITS),
+        "resolution": run.settings.get("resolution"),
+    }
 
 
 def numbers(values: Array) -> list[float | None]:

@@ -7,7 +7,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from bayesflex.plots.style import OKABE_ITO, colour_scale
-from bayesflex.report.charts import charts_along_model, charts_of_iterations
+from bayesflex.report.attention import MOST_LISTED, residues_to_look_at
+from bayesflex.report.charts import chart_of_shells, charts_along_model, charts_of_iterations
 from bayesflex.report.embedding import asset, script_json, script_policy
 from bayesflex.report.run_data import RunData
 from bayesflex.report.scene import residue_values, scene
@@ -35,9 +36,11 @@ def render_page(run: RunData) -> str:
         "scene": view,
         "along_model": charts_along_model(run),
         "iterations": None if run.metrics is None or not len(run.metrics.chain) else charts_of_iterations(run.metrics),
+        "shells": chart_of_shells(run),
         "palette": [*OKABE_ITO, "#F0E442", "#999999"],
         "scale": colour_scale("viridis", _SCALE_STEPS),
     }
+    marked = residues_to_look_at(run)
     scripts = [asset(name) for name in _SCRIPTS]
     model, density = title(run)
     environment = Environment(
@@ -65,8 +68,12 @@ def render_page(run: RunData) -> str:
         has_ensemble=view is not None and "ensemble" in view,
         has_displacement="displacement" in values,
         has_uncertainty="sd" in values,
+        marked=marked[:MOST_LISTED],
+        n_marked=len(marked),
+        has_local_fit="smoc" in values,
         charts=data["along_model"]["charts"] if data["along_model"] else [],
         run_charts=data["iterations"],
+        shells=data["shells"],
         versions=[(name, str(value)) for name, value in run.provenance.items()],
         hashes=[(name, str(value)) for name, value in run.inputs.items() if name.endswith("_sha256")],
     )

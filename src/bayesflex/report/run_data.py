@@ -38,13 +38,17 @@ class RunData:
         The map, or None.
     density_name
         What the map shown is called: the target, or what stands for it.
+    contour
+        Value at which its surface is drawn at first, or None for one from the map and the model.
     ensemble
         CA positions of draws, shape (n, n_ca, 3), Å, or None.
     residues
         Columns of ``uncertainty.csv`` and ``validation_residues.csv`` by name, shape (n_residues,), NaN where there is
-        no number; a row for each residue of the fitted model, or no columns.
+        no number; a row for each residue of the fitted model, or no columns. ``ramachandran_outlier`` is 1 or 0.
     validation
         The numbers of ``validation.json`` by model, "start" and "fitted", or none.
+    shells
+        Columns of ``validation_fsc.csv`` by name, shape (n_shells,), NaN where there is no number, or none.
     metrics
         Every iteration of every chain, or None.
     notes
@@ -61,9 +65,11 @@ class RunData:
     fitted: Structure | None = None
     density: DensityMap | None = None
     density_name: str = ""
+    contour: float | None = None
     ensemble: Array | None = None
     residues: Mapping[str, Array] = field(default_factory=dict)
     validation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shells: Mapping[str, Array] = field(default_factory=dict)
     metrics: MetricsTable | None = None
     notes: tuple[str, ...] = ()
 

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from bayesflex.contour import contour_level, height_at_model
 from bayesflex.density_map import DensityMap
-from bayesflex.map_preparation import background, crop_or_pad, gaussian_blur, trilinear
+from bayesflex.map_preparation import background, crop_or_pad, gaussian_blur
 from bayesflex.report.embedding import encoded
 from bayesflex.report.run_data import RunData
 from bayesflex.structure import Structure
@@ -37,11 +38,14 @@ _MOST_VOXELS = 1_500_000
 #: The surface has a vertex per voxel, so a voxel should be a sixth of the resolution, and need not be finer than 1 Å.
 _VOXELS_PER_RESOLUTION, _FINEST_VOXEL = 6.0, 1.0
 
+#: What residues are coloured by, and what is said of one that is picked.
+_SHOWN_VALUES = ("displacement", "sd", "radius_90", "support", "smoc", "q_score")
+
 #: The map is shown this far around the models, Å.
 _MARGIN = 12.0
 
-#: The surface starts where the map falls to this share of what it is at the CA (median), and can be moved within these.
-_CONTOUR, _LOWEST_CONTOUR, _HIGHEST_CONTOUR = 0.5, 0.1, 2.0
+#: The surface can be moved between these shares of what the map is at the CA (median).
+_LOWEST_CONTOUR, _HIGHEST_CONTOUR = 0.1, 2.0
 
 
 def scene(run: RunData) -> dict[str, Any] | None:
@@ -57,12 +61,15 @@ def scene(run: RunData) -> dict[str, Any] | None:
             if structure is not None:
                 result["models"][name] = encoded(structure.coords[shown].astype(np.float32))
         result["residue_values"] = {
-            name: encoded(values.astype(np.float32)) for name, values in residue_values(run).items()
+            name: encoded(values.astype(np.float32))
+            for name, values in residue_values(run).items()
+            if name in _SHOWN_VALUES
         }
         if run.ensemble is not None and run.ensemble.shape[1] == _n_sites(model):
             result["ensemble"] = _ensemble(model, run.ensemble)
     if run.density is not None:
-        result["map"] = volume(run.density, _around(run), float(run.settings.get("resolution", 0.0)))
+        resolution = float(run.settings.get("resolution", 0.0))
+        result["map"] = volume(run.density, _around(run), resolution, run.contour)
     return result
 
 
@@ -97,7 +104,9 @@ def residue_names(structure: Structure) -> list[str]:
     ]
 
 
-def volume(density: DensityMap, coords: Array | None, resolution: float) -> dict[str, Any]:
+def volume(
+    density: DensityMap, coords: Array | None, resolution: float, contour: float | None = None
+) -> dict[str, Any]:
     """Return the part of a map that is shown, on a byte a voxel, and the levels of its surface.
 
     Parameters
@@ -108,16 +117,18 @@ def volume(density: DensityMap, coords: Array | None, resolution: float) -> dict
         What it is shown around, shape (n, 3), Å, CA of the fitted model first of all; None for all of the map.
     resolution
         Of the map, Å; 0 where it is not known.
+    contour
+        Value of the surface at first, or None for that of :func:`bayesflex.contour.contour_level`.
     """
     near = None if coords is None else coords[density.contains(coords)]
-    base, part = background(density), density
+    part = density
     # A model that lies outside its map is no reason to hide the map.
     if near is not None and len(near):
         margin = max(_MARGIN, resolution)
         corners = np.stack([near.min(axis=0) - margin, near.max(axis=0) + margin])
         # Not beyond the box: its padding would be shown as its end.
         part = crop_or_pad(density, np.clip(corners, density.origin, _last_voxel(density)), 0.0)
-    low_level, level, high_level = _levels(density, base, near)
+    low_level, level, high_level = _levels(density, coords, contour)
     part = _resampled(part, resolution)
     # A level that no voxel reaches has no surface.
     high_level = max(min(high_level, float(np.quantile(part.values, 0.999))), 1.01 * level - 0.01 * low_level)
@@ -142,14 +153,12 @@ def _last_voxel(density: DensityMap) -> Array:
     return density.to_position(np.array(density.shape_xyz) - 1.0)
 
 
-def _levels(density: DensityMap, base: float, coords: Array | None) -> tuple[float, float, float]:
-    """Return lowest, first and highest level of the surface; the positions, Å, shape (n, 3), lie in the map."""
-    spread = float(density.values.std(dtype=np.float64)) or 1.0  # a flat map has no surface, whatever the level
-    height = -1.0 if coords is None or not len(coords) else float(np.median(trilinear(density, coords))) - base
-    # A model that lies outside its density says nothing; then the map's own spread does, as other viewers take it.
-    if height < 0.5 * spread:
-        height = 4.0 * spread
-    return base + _LOWEST_CONTOUR * height, base + _CONTOUR * height, base + _HIGHEST_CONTOUR * height
+def _levels(density: DensityMap, coords: Array | None, contour: float | None) -> tuple[float, float, float]:
+    """Return lowest, first and highest level of the surface."""
+    base, height = background(density), height_at_model(density, coords)
+    low, high = base + _LOWEST_CONTOUR * height, base + _HIGHEST_CONTOUR * height
+    first = contour_level(density, coords) if contour is None else contour
+    return min(low, first), first, max(high, first)
 
 
 def _resampled(density: DensityMap, resolution: float) -> DensityMap:

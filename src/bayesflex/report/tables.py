@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -22,22 +22,23 @@ _CHANGES = (
     ("log_density", "Log posterior density", 1, "nats", "higher"),
 )
 
-#: The same of the validation; a path of keys has dots.
+#: The same of the validation, with the path of keys to each.
 _VALIDATION = (
-    ("cc_mask", "cc_mask: correlation inside the molecule", 4, "", "higher"),
-    ("cc_box", "cc_box: over the whole box", 4, "", "higher"),
-    ("cc_volume", "cc_volume: over the model's highest voxels", 4, "", "higher"),
-    ("cc_peaks", "cc_peaks: over these and the map's highest voxels", 4, "", "higher"),
-    ("map_model_fsc.masked.0.5", "Map–model FSC is 0.5 at, masked", 2, "Å", "lower"),
-    ("map_model_fsc.masked.0.143", "Map–model FSC is 0.143 at, masked", 2, "Å", "lower"),
-    ("q_score", "Q-score, mean over the atoms", 3, "", "higher"),
-    ("smoc", "SMOC, mean over the residues", 4, "", "higher"),
-    ("ca_distance_outliers", "CA–CA distances that are outliers", 0, "", "lower"),
-    ("ca_angle_outliers", "CA virtual angles that are outliers", 0, "", "lower"),
-    ("ca_clashes", "Clashes of CA", 0, "", "lower"),
-    ("ramachandran_favoured", "Residues in favoured Ramachandran regions", 0, "", "higher"),
-    ("ramachandran_outliers", "Ramachandran outliers", 0, "", "lower"),
-    ("atom_clashes", "Clashes of atoms", 0, "", "lower"),
+    (("cc_mask",), "cc_mask: correlation inside the molecule", 4, "", "higher"),
+    (("cc_box",), "cc_box: over the whole box", 4, "", "higher"),
+    (("cc_volume",), "cc_volume: over the model's highest voxels", 4, "", "higher"),
+    (("cc_peaks",), "cc_peaks: over these and the map's highest voxels", 4, "", "higher"),
+    (("map_model_fsc", "resolution_0.5", "masked"), "Map–model FSC is 0.5 at, masked", 2, "Å", "lower"),
+    (("map_model_fsc", "resolution_0.143", "masked"), "Map–model FSC is 0.143 at, masked", 2, "Å", "lower"),
+    (("half_map_fsc", "resolution_0.143", "masked"), "Half-map FSC is 0.143 at, masked", 2, "Å", "lower"),
+    (("q_score",), "Q-score, mean over the atoms", 3, "", "higher"),
+    (("smoc",), "SMOC, mean over the residues", 4, "", "higher"),
+    (("ca_distance_outliers",), "CA–CA distances that are outliers", 0, "", "lower"),
+    (("ca_angle_outliers",), "CA virtual angles that are outliers", 0, "", "lower"),
+    (("ca_clashes",), "Clashes of CA", 0, "", "lower"),
+    (("ramachandran_favoured",), "Residues in favoured Ramachandran regions", 0, "", "higher"),
+    (("ramachandran_outliers",), "Ramachandran outliers", 0, "", "lower"),
+    (("atom_clashes",), "Clashes of atoms", 0, "", "lower"),
 )
 
 _INPUTS = {
@@ -73,8 +74,8 @@ def changes(run: RunData) -> list[Change]:
             row = _change(values.get("start"), values.get("fitted"), label, digits, unit, better)
             # Whatever moves has an energy above that of the start, which is zero.
             rows.append(replace(row, improved=None) if key == "energy" else row)
-    for key, label, digits, unit, better in _VALIDATION:
-        before, after = (_at(run.validation.get(name), key) for name in ("start", "fitted"))
+    for path, label, digits, unit, better in _VALIDATION:
+        before, after = (_at(run.validation.get(name), path) for name in ("start", "fitted"))
         if before is not None or after is not None:
             rows.append(_change(before, after, label, digits, unit, better))
     return rows
@@ -88,13 +89,11 @@ def _change(before: object, after: object, label: str, digits: int, unit: str, b
     return Change(label, shown(first, digits), shown(last, digits), unit, better, improved)
 
 
-def _at(values: Any, path: str) -> float | None:
+def _at(values: Any, path: Sequence[str]) -> float | None:
     """Return a number inside mappings by its keys, or None where there is none."""
-    # A key may have a dot of its own, as 0.143 has: then it is the rest of the path.
-    while isinstance(values, Mapping) and path not in values:
-        key, _, path = path.partition(".")
-        values = values.get(key)
-    return _number(values.get(path)) if isinstance(values, Mapping) else None
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return _number(values)
 
 
 def key_numbers(run: RunData) -> list[tuple[str, str, str]]:
@@ -149,14 +148,7 @@ def facts(run: RunData) -> list[tuple[str, str]]:
             rows.append((label, str(run.inputs[name])))
     summary, model, density = run.summary or {}, run.model, run.density
     if model is not None:
-        chains = len(set(model.chain.tolist()))
-        rows.append(
-            (
-                "Size of the model",
-                f"{model.n_atoms} atoms in {model.n_residues} residues, {int(model.is_ca.sum())} with CA, "
-                f"{chains} chain{'s' if chains > 1 else ''}",
-            )
-        )
+        rows.append(("Size of the model", model.size_in_words()))
     elif "n_atoms" in summary:
         rows.append(("Size of the model", f"{summary['n_atoms']} atoms, {summary.get('n_ca', _NONE)} CA"))
     if "grid" in summary:

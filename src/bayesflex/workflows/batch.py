@@ -23,7 +23,7 @@ from bayesflex.reporters import NullReporter
 from bayesflex.workflows.batch_jobs import Job
 from bayesflex.workflows.batch_results import DONE, FAILED, WAITING, BatchRow, row_of, write_batch
 from bayesflex.workflows.fit import run_fit
-from bayesflex.workflows.results import CONFIG_FILE, SUMMARY_FILE, write_text
+from bayesflex.workflows.run_files import CONFIG_FILE, SUMMARY_FILE, write_text
 
 #: What the jobs of a folder were, so that a job of another kind is not taken for one that is done.
 JOBS_FILE = "jobs.json"

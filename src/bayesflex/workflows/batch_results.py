@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from bayesflex import __version__
 from bayesflex.io.tables import write_csv
-from bayesflex.workflows.results import SUMMARY_FILE, write_text
+from bayesflex.workflows.run_files import SUMMARY_FILE, write_text
 
 TABLE_FILE, PAGE_FILE = "batch.csv", "batch.html"
 

@@ -20,7 +20,7 @@ from bayesflex.io.tables import write_csv
 from bayesflex.plots import save_figure
 from bayesflex.plots.calibration import plot_calibration
 from bayesflex.workflows.calibration_replicate import N_DRAWS, Replicate
-from bayesflex.workflows.results import write_text
+from bayesflex.workflows.run_files import write_text
 
 Array = NDArray[np.float64]
 

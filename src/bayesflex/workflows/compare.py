@@ -38,7 +38,7 @@ from bayesflex.workflows.comparison_results import (
 )
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
-from bayesflex.workflows.results import LOG_FILE
+from bayesflex.workflows.run_files import LOG_FILE
 from bayesflex.workflows.run_folder import described_files
 
 Array = NDArray[np.float64]

@@ -39,7 +39,8 @@ from bayesflex.sampling import correlations
 from bayesflex.sampling.adapting import SAMPLING
 from bayesflex.structure import Structure
 from bayesflex.workflows.preparation import PreparedFit
-from bayesflex.workflows.results import CONFIG_FILE, METRICS_FILE, saved_config, write_text
+from bayesflex.workflows.results import saved_config
+from bayesflex.workflows.run_files import CONFIG_FILE, METRICS_FILE, write_text
 
 Array = NDArray[np.float64]
 

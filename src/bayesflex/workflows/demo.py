@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from bayesflex.synthetic import DEFAULT_OPENING, Layout, two_domain_layout, two_
 from bayesflex.workflows.fit import FitResult, fit
 from bayesflex.workflows.preparation import as_table
 from bayesflex.workflows.report import KnownInputs, report_or_warning
-from bayesflex.workflows.results import CONFIG_FILE, LOG_FILE, saved_config, write_result, write_summary, write_text
+from bayesflex.workflows.results import saved_config, write_result, write_summary
+from bayesflex.workflows.run_files import CONFIG_FILE, LOG_FILE, write_text
 from bayesflex.workflows.run_folder import described_files
 from bayesflex.workflows.simulate import simulate
 
@@ -62,8 +64,8 @@ def run_demo(out: Path, seed: int, reporter: Reporter | None = None) -> FitResul
     log = LogReporter(out / LOG_FILE)
     # More iterations than usual let every loop settle.
     config = FitConfig(resolution=RESOLUTION, warmup_iterations=200, iterations=200, seed=seed)
-    result = fit(closed, density, config, reference=opened, reporters=(shown, log))
     files = described_files({"model": start_path, "map": map_path, "reference": answer_path})
+    result = replace(fit(closed, density, config, reference=opened, reporters=(shown, log)), inputs=files)
     write_text(out / CONFIG_FILE, saved_config(result.config, files))
     write_result(result, out)
     report_or_warning(out, KnownInputs(closed, density, result.summary), shown.message)

@@ -27,7 +27,7 @@ from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.docking_report import docking_warnings, share_inside, solution_table
 from bayesflex.workflows.preparation import with_usable_resolution
-from bayesflex.workflows.results import LOG_FILE, SUMMARY_FILE, write_text
+from bayesflex.workflows.run_files import LOG_FILE, SUMMARY_FILE, write_text
 from bayesflex.workflows.run_folder import described_files
 
 POSES_FILE = "poses.csv"

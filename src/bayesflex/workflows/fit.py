@@ -24,14 +24,8 @@ from bayesflex.workflows.docking_start import docked
 from bayesflex.workflows.mode_choice import ModeChoice, choose_modes
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
 from bayesflex.workflows.report import KnownInputs, report_or_warning
-from bayesflex.workflows.results import (
-    LOG_FILE,
-    METRICS_FILE,
-    FitResult,
-    ensemble_has_all_atoms,
-    write_result,
-    write_summary,
-)
+from bayesflex.workflows.results import FitResult, ensemble_has_all_atoms, write_result, write_summary
+from bayesflex.workflows.run_files import LOG_FILE, METRICS_FILE
 from bayesflex.workflows.run_folder import FitFiles, RunFolder, begun_fit, described_files
 
 __all__ = ["FitResult", "fit", "resume_fit", "run_fit"]

@@ -324,7 +324,9 @@ def read_mode_scores(path: Path, deformation: str) -> ModeChoice:
     try:
         table = read_csv(path)
         rows = [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]
-        scores = tuple(ModeScore(int(row["modes"]), *(float(row[name] or "nan") for name in _COLUMNS[1:5])) for row in rows)
+        scores = tuple(
+            ModeScore(int(row["modes"]), *(float(row[name] or "nan") for name in _COLUMNS[1:5])) for row in rows
+        )
         (chosen,) = (int(row["modes"]) for row in rows if int(row["chosen"]))
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: expected the table of mode scores of this fit, got none that can be read") from error

@@ -28,7 +28,7 @@ from bayesflex.report import RunData, render_page
 from bayesflex.structure import Structure
 from bayesflex.trace import load_trace
 from bayesflex.uncertainty import thinned
-from bayesflex.workflows.results import (
+from bayesflex.workflows.run_files import (
     CONFIG_FILE,
     ENSEMBLE_SIZE,
     METRICS_FILE,
@@ -37,17 +37,20 @@ from bayesflex.workflows.results import (
     TRACE_FILE,
     write_text,
 )
-from bayesflex.workflows.validate import VALIDATION_FILE
+from bayesflex.workflows.validate import SHELLS_FILE, VALIDATION_FILE
 
 #: Tables with a row per residue, and the columns of them that are shown.
 _RESIDUE_TABLES = {
     "uncertainty.csv": ("sd", "radius_90", "contraction", "support", "prior_only"),
-    "validation_residues.csv": ("cc_residue", "smoc", "q_score"),
+    "validation_residues.csv": ("cc_residue", "smoc", "q_score", "ca_distance_outlier", "ca_angle_outlier", "ca_clash"),
 }
 _RESIDUE_KEYS = ("chain", "number", "insertion_code", "name")
 
 #: Flags that name inputs, by their name among the inputs saved with the settings; the model and the map have none.
 _INPUT_FLAGS = {name: f"--{name}" for name in ("reference", "mask", "fixed", "half1", "half2")}
+
+#: What is shown where the map is not found.
+_STAND_IN = "fitted.mrc (simulated from the fitted model)"
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -144,9 +147,12 @@ def read_run(folder: Path, known: KnownInputs | None = None) -> RunData:
         fitted=fitted,
         density=density,
         density_name=density_name,
+        # What stands for the map has other values.
+        contour=None if config is None or density_name == _STAND_IN else config.contour,
         ensemble=_ensemble(folder, summary),
         residues={} if fitted is None else _residue_columns(folder, fitted, notes),
         validation=_read(folder / VALIDATION_FILE, read_json) or {},
+        shells=_shells(folder),
         metrics=_metrics(folder),
         notes=tuple(notes),
     )
@@ -200,7 +206,18 @@ def _residue_columns(folder: Path, fitted: Structure, notes: list[str]) -> dict[
             if name in table:
                 columns[name] = np.full(len(first), np.nan)
                 columns[name][rows] = _numbers(folder / file, name, table[name])
+        if "ramachandran" in table:
+            columns["ramachandran_outlier"] = np.full(len(first), np.nan)
+            columns["ramachandran_outlier"][rows] = [float(text == "outlier") for text in table["ramachandran"]]
     return columns
+
+
+def _shells(folder: Path) -> dict[str, Array]:
+    """Return the columns of the Fourier shell correlations, shape (n_shells,), or none where there are none yet."""
+    table = _read(folder / SHELLS_FILE, read_csv) or {}
+    if table and "frequency" not in table:
+        raise InputError(f"{folder / SHELLS_FILE}: expected a table of Fourier shells, got one without frequency.")
+    return {name: _numbers(folder / SHELLS_FILE, name, texts) for name, texts in table.items()}
 
 
 def _numbers(path: Path, name: str, texts: list[str]) -> Array:
@@ -261,7 +278,7 @@ def _density(
     simulated = _read(folder / "fitted.mrc", read_map)
     if simulated is not None:
         notes.append("Shown in its place is fitted.mrc, which the fit simulated from the fitted model.")
-        return simulated, "fitted.mrc (simulated from the fitted model)"
+        return simulated, _STAND_IN
     return None, ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,6 @@ from bayesflex.config_files import config_to_toml
 from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
 from bayesflex.html_tables import html_list, html_table
-from bayesflex.io.atomic import atomic_path
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.io.structures import fits_pdb, write_ensemble, write_structure
@@ -39,6 +39,15 @@ from bayesflex.uncertainty import ResidueUncertainty
 from bayesflex.validation import Validation, compared_rows
 from bayesflex.workflows.assessment import Assessment
 from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_mode_scores
+from bayesflex.workflows.report import KnownInputs, report_or_warning
+from bayesflex.workflows.run_files import (
+    CONFIG_FILE,
+    ENSEMBLE_SIZE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    TRACE_FILE,
+    write_text,
+)
 from bayesflex.workflows.uncertainty_files import (
     mmcif_category,
     residue_rows,
@@ -51,12 +60,6 @@ from bayesflex.workflows.validate import write_validation
 from bayesflex.workflows.views import write_views
 
 Array = NDArray[np.float64]
-
-CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, LOG_FILE = "config.toml", "summary.json", "metrics.csv", "log.txt"
-TRACE_FILE, REPORT_FILE = "trace.nc", "report.html"
-
-#: Models of ``ensemble.cif``, at most.
-ENSEMBLE_SIZE = 50
 
 #: Atoms of all models of an ensemble together, above which only CA are written: 90 bytes a line, some 50 MB.
 _ENSEMBLE_ATOMS = 550_000
@@ -187,7 +190,9 @@ class FitResult:
         return page + html_list(self.warnings)
 
     def save(self, out: str | Path) -> None:
-        """Write every file of a fit, but the log and the page, into a folder that is new or empty.
+        """Write every file of a fit but the log into a folder that is new or empty.
+
+        A page that cannot be made is a warning of Python's: every other file is there by then.
 
         Raises
         ------
@@ -199,7 +204,12 @@ class FitResult:
         make_folder(out)
         write_text(out / CONFIG_FILE, saved_config(self.config, self.inputs))
         write_result(self, out)
+        report_or_warning(out, KnownInputs(self.start, self.density, self.summary), _warn)
         write_summary(self.summary, out)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text.removeprefix("Warning: "), stacklevel=4)
 
 
 def write_result(result: FitResult, out: Path) -> None:
@@ -222,7 +232,7 @@ def write_result(result: FitResult, out: Path) -> None:
     if result.validation:
         write_validation(result.validation, out)
     modes = None if result.modes is None else (result.start.trace(), result.modes)
-    write_views(out, result.inputs, result.density, result.fitted, result.config, modes)
+    write_views(out, result.inputs, result.density, result.fitted_map, result.fitted, result.config, modes)
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / TRACE_FILE)
     write_convergence(result.convergence, out / "diagnostics.csv")
@@ -254,12 +264,6 @@ def saved_config(config: FitConfig, inputs: Mapping[str, str]) -> str:
     """Return ``config.toml``: all settings, what was read and by which versions."""
     provenance = {"bayesflex": __version__, "python": python_version()}
     return config_to_toml(config, inputs, provenance | {name: version(name) for name in _PACKAGES})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def cluster_file(number: int) -> str:

@@ -23,7 +23,8 @@ from bayesflex.io.atomic import remove_unfinished
 from bayesflex.io.folder_lock import FolderLock
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, read_mode_scores, write_mode_scores
-from bayesflex.workflows.results import CONFIG_FILE, SUMMARY_FILE, saved_config, write_text
+from bayesflex.workflows.results import saved_config
+from bayesflex.workflows.run_files import CONFIG_FILE, SUMMARY_FILE, write_text
 
 #: Settings that decide how fast a fit runs, or how it is written, and not what it finds.
 _FREE_SETTINGS = ("threads", "uncertainty_as_b_factors")

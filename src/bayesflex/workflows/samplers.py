@@ -30,7 +30,7 @@ from bayesflex.protocols import Kernel, KernelState
 from bayesflex.sampling import Stage, stage_likelihoods
 from bayesflex.synthetic import two_domain_pair
 from bayesflex.workflows.preparation import Inputs, prepare
-from bayesflex.workflows.results import write_text
+from bayesflex.workflows.run_files import write_text
 from bayesflex.workflows.simulate import simulate
 
 Array = NDArray[np.float64]

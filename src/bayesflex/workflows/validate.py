@@ -18,7 +18,7 @@ from bayesflex.plots.style import save_figure
 from bayesflex.validation import ChainScores, ResidueScores, Validation, validate
 from bayesflex.validation.shells import half_map_resolution
 
-VALIDATION_FILE = "validation.json"
+VALIDATION_FILE, SHELLS_FILE = "validation.json", "validation_fsc.csv"
 
 
 def run_validate(
@@ -89,7 +89,7 @@ def write_validation(validations: Mapping[str, Validation], out: Path) -> None:
     last = list(validations.values())[-1]
     write_csv(out / "validation_chains.csv", _names(ChainScores), map(_values, last.chains))
     write_csv(out / "validation_residues.csv", _names(ResidueScores), map(_values, last.residues))
-    _write_shells(validations, out / "validation_fsc.csv")
+    _write_shells(validations, out / SHELLS_FILE)
     save_figure(plot_fsc(validations), out / "validation_fsc.png")
     save_figure(plot_residue_scores(validations), out / "validation_residues.png")
     write_json(out / VALIDATION_FILE, {name: found.numbers() for name, found in validations.items()})

@@ -6,18 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from bayesflex.config import FitConfig
+from bayesflex.contour import contour_level
 from bayesflex.density_map import DensityMap
 from bayesflex.io.nmd import write_nmd
-from bayesflex.io.view_scripts import CONTOUR_VOLUME, Scene, can_be_named, contour_level, write_chimerax, write_vmd
-from bayesflex.map_target import VOLUME_PER_RESIDUE
+from bayesflex.io.view_scripts import Scene, can_be_named, write_chimerax, write_vmd
 from bayesflex.normal_modes import NormalModes
 from bayesflex.structure import Structure
-
-#: Volume of a nucleotide, Å³: 330 Da at 0.55 cm³/g (partial specific volume of RNA).
-_VOLUME_PER_NUCLEOTIDE = 330.0 * 0.55 / 0.6022
 
 #: What ``uncertainty.defattr`` holds that the fitted model is coloured by.
 _ATTRIBUTES = ("uncertainty.defattr", "bayesflex_sd")
@@ -27,6 +22,7 @@ def write_views(
     out: Path,
     inputs: Mapping[str, str],
     density: DensityMap,
+    simulated: DensityMap,
     fitted: Structure,
     config: FitConfig,
     modes: tuple[Structure, NormalModes] | None,
@@ -44,6 +40,8 @@ def write_views(
         What was read, as in ``config.toml``.
     density
         The map.
+    simulated
+        That of the fitted model.
     fitted
         The fitted model.
     config
@@ -58,9 +56,11 @@ def write_views(
     """
     map_file, start = (_name_of(inputs, name, out) for name in ("map", "model"))
     overruled = map_file is not None and (config.voxel is not None or config.origin is not None)
-    level = config.contour
+    sites = fitted.trace().coords
+    # What is given for the map is no value of the one that stands for it.
+    level = contour_level(simulated, sites) if map_file is None else config.contour
     if level is None:
-        level = contour_level(density, CONTOUR_VOLUME * model_volume(fitted))
+        level = contour_level(density, sites)
     x, y, z = density.voxel_size.tolist()
     place = density.origin.tolist()
     scene = Scene(
@@ -77,12 +77,6 @@ def write_views(
     write_vmd(scene, out / "view.tcl")
     if modes is not None:
         write_nmd(out / "modes.nmd", *modes)
-
-
-def model_volume(structure: Structure) -> float:
-    """Return the volume of a model, Å³: that of its amino acids and nucleotides by their number."""
-    n_nucleotides = len(np.unique(structure.residue_index[structure.atom_name == "C1'"]))
-    return float(np.count_nonzero(structure.is_ca)) * VOLUME_PER_RESIDUE + n_nucleotides * _VOLUME_PER_NUCLEOTIDE
 
 
 def _name_of(inputs: Mapping[str, str], name: str, out: Path) -> str | None:

@@ -99,6 +99,11 @@
     function rangeOf(name) {
       if (!(name in ranges)) {
         const known = Array.from(new Set(residueOf), (r) => values[name][r]).filter(Number.isFinite).sort((a, b) => a - b);
+        if (name === "smoc") {
+          // What fits worst is told apart, and what fits is all alike.
+          const low = known.length ? known[Math.floor(0.01 * (known.length - 1))] : 0;
+          return (ranges[name] = [low, Math.max(known.length ? known[known.length - 1] : 1, low + 0.01)]);
+        }
         // The upper end leaves out the last hundredth, which would otherwise flatten the rest.
         ranges[name] = [0, known.length ? known[Math.floor(0.99 * (known.length - 1))] || 1 : 1];
       }
@@ -194,7 +199,8 @@
       bar.style.background = `linear-gradient(to right, ${data.scale.join(", ")})`;
       ends.className = "ends";
       const [low, high] = rangeOf(chosen());
-      for (const text of [`${digits(low, 3)} Å`, `${digits(high, 3)} Å or more`]) {
+      const told = chosen() === "smoc" ? [`${digits(low, 3)} or less`, digits(high, 3)] : [`${digits(low, 3)} Å`, `${digits(high, 3)} Å or more`];
+      for (const text of told) {
         const end = document.createElement("span");
         end.textContent = text;
         ends.append(end);
@@ -211,7 +217,7 @@
       [volume.unit.x, volume.unit.y, volume.unit.z] = scene.map.unit;
       [volume.origin.x, volume.origin.y, volume.origin.z] = scene.map.origin;
       const [low, high] = scene.map.range;
-      byId("contour").value = Math.round(200 * (scene.map.level - low) / (high - low));
+      byId("contour").value = 200 * (scene.map.level - low) / (high - low);
     }
 
     function paintMap() {
@@ -255,6 +261,8 @@
       add("sd", (value) => `SD ${value} Å`);
       add("radius_90", (value) => `90 % of draws within ${value} Å`);
       add("support", (value) => `support ${value}`);
+      add("smoc", (value) => `SMOC ${value}`);
+      add("q_score", (value) => `Q-score ${value}`);
       byId("picked").textContent = parts.join(", ");
     }
 
@@ -335,16 +343,17 @@
       padding: [8, 12, 0, 0],
       scales: {
         x: { time: false },
-        y: options.range ? { range: () => options.range } : options.fromZero ? { range: (u, low, high) => [Math.min(0, low), 1.15 * Math.max(high, 1e-6)] } : {},
+        y: options.range ? { range: () => options.range } : options.fromZero ? { range: (u, low, high) => [Math.max(Math.min(0, low), options.lowest ?? -Infinity), 1.15 * Math.max(high, 1e-6)] } : {},
       },
       axes: [
         { ...axis, ...options.xAxis },
         { ...axis, size: 66, values: (u, ticks) => ticks.map((tick) => digits(tick, 6)) },
       ],
-      legend: { live: true, markers: { width: 3 } },
+      legend: { live: true, markers: { width: 3, dash: (u, i) => (i > 0 && curves[i - 1].dashed ? "dashed" : "solid") } },
       cursor: { drag: { x: true, y: false }, focus: { prox: 24 }, points: { size: 7 }, ...(options.sync ? { sync: { key: options.sync } } : {}) },
       series: [options.xSeries, ...curves.map((curve) => ({
         label: curve.label, stroke: curve.colour, width: curve.width || 1.4, spanGaps: Boolean(curve.spanGaps),
+        dash: curve.dashed ? [6, 5] : undefined,
         value: (u, value) => (value === null || value === undefined ? "–" : digits(value, 4)),
       }))],
       hooks: { drawClear: [(u) => options.background && options.background(u)] },
@@ -355,6 +364,14 @@
       if (wanted.width > 0 && wanted.width !== plot.width) plot.setSize(wanted);
     }).observe(element);
     return plot;
+  }
+
+  for (const button of document.querySelectorAll("[data-residue]")) {
+    button.addEventListener("click", () => {
+      if (!view) return;
+      byId("view").scrollIntoView({ behavior: "smooth", block: "start" });
+      view.find(Number(button.dataset.residue));
+    });
   }
 
   const along = data.along_model;
@@ -385,7 +402,7 @@
     for (const element of document.querySelectorAll("[data-residue-chart]")) {
       const chart = along.charts[Number(element.dataset.residueChart)];
       const plot = addPlot(element, xs, chart.curves, {
-        fromZero: true, sync: "residues", height: 220, background,
+        fromZero: true, lowest: chart.lowest, sync: "residues", height: 220, background,
         xSeries: { label: "residue", value: (u, x) => (x === null || x === undefined ? "–" : nameAt(x)) },
         xAxis: { space: 90, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000],
           values: (u, ticks) => ticks.map((x) => nameAt(x).split(" ").slice(0, 2).join(" ")) },
@@ -395,6 +412,52 @@
         if (view && at !== null && at !== undefined) view.find(along.residues[at]);
       });
     }
+  }
+
+  const shells = data.shells;
+  if (shells) {
+    const scaleOf = (x) => (x > 0 ? `${digits(1 / x, 3)} Å` : "∞");
+    // Round scales in Å, so that the reader need not take reciprocals.
+    const round = [100, 50, 30, 20, 15, 12, 10, 9, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.8, 2.6, 2.4, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1];
+    const splits = (u, index, low, high) => {
+      const chosen = [];
+      for (const scale of round) {
+        const x = 1 / scale;
+        if (x < low || x > high) continue;
+        if (!chosen.length || u.valToPos(x, "x") - u.valToPos(chosen[chosen.length - 1], "x") > 55) chosen.push(x);
+      }
+      return chosen;
+    };
+    const background = (u) => {
+      const { left, width, top, height } = u.bbox;
+      const text = (words, x, y, align, baseline) => {
+        u.ctx.font = `${13 * devicePixelRatio}px system-ui, sans-serif`;
+        u.ctx.fillStyle = "#57606a";
+        u.ctx.textAlign = align;
+        u.ctx.textBaseline = baseline;
+        u.ctx.fillText(words, x, y);
+      };
+      // Beyond the resolution that the fit was told nothing was fitted.
+      if (shells.resolution) {
+        const at = Math.max(u.valToPos(1 / shells.resolution, "x", true), left);
+        if (at < left + width) {
+          u.ctx.fillStyle = "#f1f3f5";
+          u.ctx.fillRect(at, top, left + width - at, height);
+          text(`finer than ${digits(shells.resolution, 3)} Å`, at + 4, top + height - 4, "left", "bottom");
+        }
+      }
+      for (const limit of shells.limits) {
+        const y = u.valToPos(limit, "y", true);
+        u.ctx.fillStyle = "#7a838b";
+        u.ctx.fillRect(left, y, width, 1.5 * devicePixelRatio);
+        text(String(limit), left + width - 4, y - 2, "right", "bottom");
+      }
+    };
+    addPlot(byId("shells"), shells.frequency, shells.curves, {
+      background, range: [-0.25, 1.05], height: 280,
+      xSeries: { label: "scale", value: (u, x) => (x === null || x === undefined ? "–" : scaleOf(x)) },
+      xAxis: { splits, values: (u, ticks) => ticks.map(scaleOf) },
+    });
   }
 
   const run = data.iterations;
