@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Seed, both_or_none
-from bayesflex.cli.terminal import echo_notes, echo_rows, echo_table, progress
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Quiet, Seed, Verbose, both_or_none
+from bayesflex.cli.terminal import Terminal
 
 
 def calibrate(
@@ -27,16 +27,19 @@ def calibrate(
         int, typer.Option("--threads", min=0, help="Replicates at the same time; 0 for as many as cores.")
     ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the calibration in the folder.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Check on simulated maps that error bars hold what they promise."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.workflows.calibrate import CalibrationPlan, run_calibrate
 
     plan = CalibrationPlan(replicates, likelihood, observations, resolution, seed, threads)
-    result = run_calibrate(out, plan, resume=resume, reporter=progress())
-    echo_table(result.rows())
-    typer.echo(result.verdict)
-    typer.echo(f"Wrote {out}")
+    result = run_calibrate(out, plan, resume=resume, reporter=terminal.reporter())
+    terminal.table(result.rows())
+    terminal.say(result.verdict)
+    terminal.wrote(out)
 
 
 def validate(
@@ -59,16 +62,29 @@ def validate(
         str | None,
         typer.Option("--origin", help="Placement of the maps: nstart, origin (header fields), or x,y,z in Å."),
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Judge a model in a map: correlations, FSC, Q-score, SMOC and geometry."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.workflows.validate import run_validate
 
     halves = both_or_none(half1, half2)
-    found = run_validate(model, map_file, out, resolution, half_maps=halves, mask=mask, voxel=voxel, origin=origin)
-    echo_rows(found.rows())
-    echo_notes(found.notes)
-    typer.echo(f"Wrote {out}")
+    found = run_validate(
+        model,
+        map_file,
+        out,
+        resolution,
+        half_maps=halves,
+        mask=mask,
+        voxel=voxel,
+        origin=origin,
+        say=terminal.detail,
+    )
+    terminal.rows(found.rows())
+    terminal.notes(found.notes)
+    terminal.wrote(out)
 
 
 def doctor(*, debug: Debug = False) -> None:

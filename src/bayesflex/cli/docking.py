@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, MapFile, Model, NewFolder
-from bayesflex.cli.terminal import progress
+from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Quiet, Verbose
+from bayesflex.cli.terminal import Terminal
 
 
 def dock(
@@ -30,14 +30,19 @@ def dock(
         typer.Option("--origin", help="Placement of the map: nstart, origin (header fields), or x,y,z in Å."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads to use; 0 for all cores.")] = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Find the place of a model in a map, wherever the model is."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.config_files import load_config
 
     given = {"resolution": resolution, "voxel": voxel, "origin": origin, "threads": threads}
     resolved = load_config(None, {name: value for name, value in given.items() if value is not None})
     from bayesflex.workflows.dock import run_dock
 
-    run_dock(model, map_file, out, resolved, n_solutions=solutions, fixed=fixed, mask=mask, reporter=progress())
-    typer.echo(f"Wrote {out}")
+    run_dock(
+        model, map_file, out, resolved, n_solutions=solutions, fixed=fixed, mask=mask, reporter=terminal.reporter()
+    )
+    terminal.wrote(out)

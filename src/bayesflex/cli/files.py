@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, Model, NewFolder, Seed
-from bayesflex.cli.terminal import echo_notes, echo_rows
+from bayesflex.cli.options import Debug, Model, NewFolder, Quiet, Seed, Verbose
+from bayesflex.cli.terminal import Terminal
 
 
 def simulate(
@@ -37,15 +37,20 @@ def simulate(
     ] = "scattering",
     atoms: Annotated[str, typer.Option("--atoms", help="What the gaussian kernel stands on: ca or all.")] = "ca",
     grid_of: Annotated[Path | None, typer.Option("--grid-of", help="Map whose grid is used.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Simulate the density map of a model."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.io.maps import read_map, write_map
     from bayesflex.io.structures import read_structure
     from bayesflex.workflows.simulate import simulate as simulate_map
 
+    structure = read_structure(model)
+    terminal.detail(f"read {structure.name}: {structure.size_in_words()}")
     density = simulate_map(
-        read_structure(model),
+        structure,
         resolution=resolution,
         voxel=voxel,
         box=box,
@@ -57,9 +62,10 @@ def simulate(
         atoms=atoms,
         grid_of=None if grid_of is None else read_map(grid_of),
     )
+    terminal.detail("simulated")
     write_map(density, out)
-    echo_notes(density.notes)
-    typer.echo(f"Wrote {out}")
+    terminal.notes(density.notes)
+    terminal.wrote(out)
 
 
 def modes(
@@ -68,21 +74,27 @@ def modes(
     *,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Modes to compute, from mode 7 on.")] = 20,
     cutoff: Annotated[float, typer.Option("--cutoff", help="Cut-off of the elastic network, Å.")] = 10.0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Compute the normal modes and the dynamical domains of a model."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.io.structures import read_structure
     from bayesflex.workflows.modes import compute_modes
 
-    result = compute_modes(read_structure(model), number, cutoff, out)
+    structure = read_structure(model)
+    terminal.detail(f"read {structure.name}: {structure.size_in_words()}")
+    result = compute_modes(structure, number, cutoff, out)
+    terminal.detail("computed")
     computed = result.modes
-    typer.echo(f"{'mode':>5}  {'eigenvalue':>12}  {'collectivity':>12}")
+    terminal.say(f"{'mode':>5}  {'eigenvalue':>12}  {'collectivity':>12}")
     for mode, value, share in zip(computed.numbers, computed.eigenvalues, computed.collectivity, strict=True):
-        typer.echo(f"{mode:>5}  {value:>12.5g}  {share:>12.3f}")
+        terminal.say(f"{mode:>5}  {value:>12.5g}  {share:>12.3f}")
     sizes = ", ".join(str(size) for size in result.domains.sizes.tolist())
-    typer.echo(f"dynamical domains: {result.domains.n_domains}, of {sizes} residues")
-    echo_notes(computed.notes)
-    typer.echo(f"Wrote {out}")
+    terminal.say(f"dynamical domains: {result.domains.n_domains}, of {sizes} residues")
+    terminal.notes(computed.notes)
+    terminal.wrote(out)
 
 
 def info(
@@ -93,17 +105,18 @@ def info(
     """Describe a model or a map as it is read."""
     from bayesflex.workflows.info import describe
 
-    echo_rows(describe(file))
+    Terminal().rows(describe(file))
 
 
 def get(
     entries: Annotated[list[str], typer.Argument(metavar="ENTRY...", help="PDB or EMDB entries: 5ftm emd-3299.")],
     *,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("."),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the names of the files alone.")] = False,
     debug: Debug = False,
 ) -> None:
     """Download models from the PDB and maps from the EMDB."""
     from bayesflex.workflows.get import get_entries
 
-    for path in get_entries(entries, out, lambda text: typer.echo(text, err=True)):
+    for path in get_entries(entries, out, lambda text: None if quiet else typer.echo(text, err=True)):
         typer.echo(path)

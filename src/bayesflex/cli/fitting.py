@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayesflex.cli.options import Debug, MapFile, Model, NewFolder, Quiet, Seed, Verbose, both_or_none
-from bayesflex.cli.terminal import echo_wrote, progress
+from bayesflex.cli.terminal import Terminal
 from bayesflex.cli_settings import with_settings
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ def fit(
     settings: Mapping[str, object],
 ) -> None:
     """Fit a model into a map."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.config_files import load_config
 
     others = {"reference": reference, "mask": mask, "fixed": fixed}
     halves = both_or_none(half1, half2)
     if resume and map_file is None:
         given = [f"--{name}" for name, path in (others | {"config": config, "half1": half1}).items() if path]
-        _go_on(model, out, given, settings, progress(quiet, verbose))
-        echo_wrote(model or out or Path(), quiet)
+        _go_on(model, out, given, settings, terminal.reporter())
+        terminal.wrote(model or out or Path())
         return
     if model is None or map_file is None or out is None:
         missing = "MODEL" if model is None else "MAP" if map_file is None else "-o"
@@ -70,10 +71,8 @@ def fit(
     resolved = load_config(config, settings)
     from bayesflex.workflows.fit import run_fit
 
-    run_fit(
-        model, map_file, out, resolved, **others, half_maps=halves, resume=resume, reporter=progress(quiet, verbose)
-    )
-    echo_wrote(out, quiet)
+    run_fit(model, map_file, out, resolved, **others, half_maps=halves, resume=resume, reporter=terminal.reporter())
+    terminal.wrote(out)
 
 
 def _go_on(
@@ -130,9 +129,12 @@ def compare(
     ] = 0.3,
     seed: Seed = 1,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads to use; 0 for all cores.")] = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Compare local, global and combined fitting as the paper does."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.config_files import load_config
     from bayesflex.workflows.compare import ComparePlan, run_compare
     from bayesflex.workflows.comparison_results import parse_domain
@@ -155,29 +157,35 @@ def compare(
         domains=tuple(parse_domain(text) for text in domain or ()),
     )
     resolved = load_config(None, {name: value for name, value in settings.items() if value is not None})
-    run_compare(model, map_file, out, resolved, plan, reference=reference, reporter=progress())
-    typer.echo(f"Wrote {out}")
+    run_compare(model, map_file, out, resolved, plan, reference=reference, reporter=terminal.reporter())
+    terminal.wrote(out)
 
 
 def demo(
     out: NewFolder = Path("bayesflex-demo"),
     *,
     seed: Seed = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Fit a made-up protein, whose answer is known, into its map."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.workflows.demo import run_demo
 
-    run_demo(out, seed, progress())
-    typer.echo(f"Wrote {out}")
+    run_demo(out, seed, terminal.reporter())
+    terminal.wrote(out)
 
 
 def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that a fit wrote, also an unfinished one.")],
     *,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Write the page of a run, report.html, from the files in its folder."""
+    terminal = Terminal(quiet, verbose)
     from bayesflex.workflows.report import write_report
 
-    typer.echo(f"Wrote {write_report(out)}")
+    terminal.wrote(write_report(out, say=terminal.detail))

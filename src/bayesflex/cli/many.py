@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesflex.cli.options import Debug, Quiet
-from bayesflex.cli.terminal import echo_wrote, progress
+from bayesflex.cli.options import Debug, Quiet, Verbose
+from bayesflex.cli.terminal import Terminal
 
 
 def batch(
@@ -28,6 +28,7 @@ def batch(
         typer.Option("--config", help="TOML file with settings of all jobs; the table wins over it."),
     ] = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Fit many models into many maps; exit code 1 if any failed."""
@@ -36,8 +37,15 @@ def batch(
 
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("a scheduler has its own workers; leave out one of the two", param_hint="--workers")
-    rows = run_batch(read_jobs(jobs, config), out, scheduler=scheduler, workers=workers, reporter=progress(quiet))
-    echo_wrote(out, quiet)
+    terminal = Terminal(quiet, verbose)
+    read = read_jobs(jobs, config)
+    for job in read:
+        terminal.detail(f"{job.name}: {job.files.model} into {job.files.map}")
+    rows = run_batch(read, out, scheduler=scheduler, workers=workers, reporter=terminal.reporter())
+    for row in rows:
+        for warning in row.warnings:
+            terminal.detail(f"{row.name}: {warning}")
+    terminal.wrote(out)
     if failed := n_failed(rows):
         typer.echo(f"{failed} of {len(rows)} jobs failed: see {out / 'batch.csv'}", err=True)
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ Debug = Annotated[
     typer.Option("--debug", help="Show the traceback of an error.", callback=_remember_debug, is_eager=True),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show a line for every iteration.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show a line for every iteration, and what was read.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Atomic model: PDB or mmCIF, also gzipped.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]
 MapFile = Annotated[Path, typer.Argument(metavar="MAP", help="Density map: MRC or CCP4, also gzipped.")]

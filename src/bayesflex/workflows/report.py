@@ -75,7 +75,7 @@ class KnownInputs:
     summary: Mapping[str, Any] | None = None
 
 
-def write_report(folder: Path, known: KnownInputs | None = None) -> Path:
+def write_report(folder: Path, known: KnownInputs | None = None, say: Callable[[str], None] | None = None) -> Path:
     """Write ``report.html`` into the folder of a run, in place of the one that is there, and return its path.
 
     Parameters
@@ -84,13 +84,19 @@ def write_report(folder: Path, known: KnownInputs | None = None) -> Path:
         What a fit wrote, also of one that is not finished.
     known
         The model and the map, where the caller has them.
+    say
+        Told what the page lacks, and its size.
 
     Raises
     ------
     InputError
         If the folder holds no run, a file in it is damaged, or the page cannot be written.
     """
-    page = render_page(read_run(folder, known))
+    run = read_run(folder, known)
+    page = render_page(run)
+    if say is not None:
+        for text in (*run.notes, f"a page of {len(page) / 1e6:.1f} MB"):
+            say(text)
     write_text(folder / REPORT_FILE, page)
     return folder / REPORT_FILE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def run_validate(
     mask: Path | None = None,
     voxel: float | None = None,
     origin: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Validation:
     """Judge a model in a map, from files to a folder.
 
@@ -46,6 +47,8 @@ def run_validate(
         Files of what :func:`bayesflex.validation.validate` takes under these names.
     voxel, origin
         As for :func:`bayesflex.io.maps.read_map`, applied to all maps.
+    say
+        Told what was read and what is done.
 
     Raises
     ------
@@ -59,11 +62,16 @@ def run_validate(
     def read_placed(path: Path) -> DensityMap:
         return read_map(path, voxel=voxel, origin=origin)
 
+    tell = (lambda text: None) if say is None else say
     structure, density = read_structure(model_path), read_placed(map_path)
+    tell(f"read {structure.name}: {structure.size_in_words()}")
+    tell(f"read {density.name}: {' × '.join(str(n) for n in density.shape_xyz)} voxels")
     halves = None if half_maps is None else (read_placed(half_maps[0]), read_placed(half_maps[1]))
     if resolution is None:
         resolution = _resolution_of(density, halves)
+        tell(f"the half maps correlate to {resolution:.2f} Å")
     found = validate(structure, density, resolution, halves, None if mask is None else read_placed(mask))
+    tell("judged")
     make_folder(out)
     write_validation({"model": found}, out)
     return found
