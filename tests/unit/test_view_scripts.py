@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from pathlib import Path
 
 import pytest
+from view_scripts import chimerax_arguments, run_in_tcl
 
 from bayesflex.errors import InputError
 from bayesflex.io.view_scripts import Scene, chimerax_word, tcl_word, write_chimerax, write_vmd
@@ -20,6 +19,8 @@ NAMES = [
     "back\\slash.pdb",
     "Ångström-α.cif",
     "#1.mrc",
+    "-o.mrc",
+    "'single'.mrc",
 ]
 
 
@@ -33,12 +34,6 @@ def scene(**changes) -> Scene:
         "attributes": ("uncertainty.defattr", "bayesflex_sd"),
     }
     return Scene(**(given | changes))
-
-
-def chimerax_arguments(line: str) -> list[str]:
-    """Split a command as ChimeraX does: at blanks outside of double quotes, in which Python's escapes hold."""
-    words = re.findall(r'"(?:\\.|[^"\\])*"|[^\s";]+|;', line)
-    return [ast.literal_eval(word) if word.startswith('"') else word for word in words]
 
 
 def lines_of(path: Path) -> list[str]:
@@ -86,17 +81,6 @@ def test_without_a_start_there_is_no_morph(tmp_path):
 def test_a_map_whose_header_was_overruled_is_put_in_its_place(tmp_path):
     write_chimerax(scene(voxel_size=(1.5, 1.5, 2.0), origin=(-3.0, 0.0, 7.25)), tmp_path / "view.cxc")
     assert "volume #1 voxelSize 1.5,1.5,2 origin -3,0,7.25" in lines_of(tmp_path / "view.cxc")
-
-
-def run_in_tcl(path: Path) -> list[tuple[str, ...]]:
-    """Run VMD's script with its commands recorded."""
-    tkinter = pytest.importorskip("tkinter", reason="Python was built without Tcl")
-    tcl = tkinter.Tcl()
-    tcl.eval("set calls {}")
-    for command in ("mol", "display"):
-        tcl.eval(f"proc {command} {{args}} {{lappend ::calls [linsert $args 0 {command}]}}")
-    tcl.call("source", str(path))
-    return [tcl.splitlist(call) for call in tcl.splitlist(tcl.eval("set calls"))]
 
 
 @pytest.mark.parametrize("name", ["plain.pdb", 'a $b [c] {d "e".pdb'])
