@@ -55,8 +55,11 @@ def test_everything_of_a_whole_run_is_found(made):
     assert found.density.name == f"{NAME}.mrc"
     assert found.ensemble.shape == (8, 80, 3)
     assert set(found.residues) == {
-        "sd", "radius_90", "support", "contraction", "prior_only", "smoc", "cc_residue", "q_score"
+        "sd", "radius_90", "support", "contraction", "prior_only", "smoc", "cc_residue", "q_score",
+        "ca_distance_outlier", "ca_angle_outlier", "ca_clash", "ramachandran_outlier",
     }  # fmt: skip
+    assert found.contour is None
+    assert {"frequency", "start_masked", "fitted_masked", "fitted_unmasked"} <= set(found.shells)
     assert set(found.validation) == {"start", "fitted"}
     assert len(found.residues["sd"]) == found.fitted.n_residues
     assert found.metrics.has("cc_centred")
