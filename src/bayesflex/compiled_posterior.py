@@ -49,6 +49,11 @@ Array = NDArray[np.float64]
 _DONE, _ZERO, _LIST_REPULSION, _LIST_TILES = 0, 1, 2, 3
 #: That a coordinate is not finite; and how a trajectory ended besides: with a position, or a density, that is not.
 _NOWHERE, _LOST_POSITION, _LOST_DENSITY = 4, 5, 6
+#: Or waiting for the sums of an evaluation, which several threads share.
+_SUMS = 7
+
+#: Who does the sums of an evaluation: the one who asks for it, or several threads; and those who have done them.
+_ALONE, _SHARING, _SHARED = 0, 1, 2
 
 _NO_LIKELIHOOD, _GAUSSIAN, _MARGINAL, _HALF_MAPS = 0, 1, 2, 3
 
@@ -200,39 +205,48 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _integrate(position, momentum, gradient, step_size, n_steps, outer_kick, step, posterior, mass, work):  # type: ignore[no-untyped-def]
+def _integrate(  # type: ignore[no-untyped-def]
+    position, momentum, gradient, step_size, n_steps, outer_kick, step, sums, energy, posterior, mass, work
+):
     """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
+
+    ``sums`` says who does the sums over beads and pairs; where they are done, ``energy`` is the prior's.
 
     Returns how it ended, the number of the step, and the log density, log likelihood and energy reached. One step of no
     length whose drift is done is an evaluation: there is one compiled function, since each costs seconds once.
     """
-    log_density = log_likelihood = energy = 0.0
+    log_density = log_likelihood = 0.0
     drifted = step >= 0
     step = max(step, 0)
     moved = work.velocity
     while step < n_steps:
-        if not drifted:
-            kick = step_size * kick_share(step, outer_kick)
-            for k in range(position.shape[0]):
-                momentum[k] += kick * gradient[k]
-            velocity(mass, momentum, moved)
-            for k in range(position.shape[0]):
-                position[k] += step_size * moved[k]
-            # Before the density: a NaN must never become the index of a grid or a cell list.
-            if not _all_finite(position):
-                return _LOST_POSITION, step, log_density, log_likelihood, energy
+        if sums == _SHARED:
+            sums = _SHARING
+        else:
+            if not drifted:
+                kick = step_size * kick_share(step, outer_kick)
+                for k in range(position.shape[0]):
+                    momentum[k] += kick * gradient[k]
+                velocity(mass, momentum, moved)
+                for k in range(position.shape[0]):
+                    position[k] += step_size * moved[k]
+                # Before the density: a NaN must never become the index of a grid or a cell list.
+                if not _all_finite(position):
+                    return _LOST_POSITION, step, log_density, log_likelihood, energy
+            state = _prepare(position, posterior, work)
+            if state in (_LIST_REPULSION, _LIST_TILES):
+                return state, step, 0.0, 0.0, 0.0
+            if state == _NOWHERE:
+                return _LOST_DENSITY, step, -math.inf, 0.0, math.inf
+            if state == _DONE and sums == _SHARING:
+                return _SUMS, step, 0.0, 0.0, 0.0
+            energy = _prior(posterior, work)
+            if state != _DONE:
+                return _LOST_DENSITY, step, -math.inf, -math.inf, energy
+            if posterior.likelihood != _NO_LIKELIHOOD and math.isfinite(energy):
+                for part in range(posterior.overlap.powers.shape[0]):
+                    pair_part(posterior.tiles, posterior.overlap, part)
         drifted = False
-        state = _prepare(position, posterior, work)
-        if state in (_LIST_REPULSION, _LIST_TILES):
-            return state, step, 0.0, 0.0, 0.0
-        if state == _NOWHERE:
-            return _LOST_DENSITY, step, -math.inf, 0.0, math.inf
-        energy = _prior(posterior, work)
-        if state != _DONE:
-            return _LOST_DENSITY, step, -math.inf, -math.inf, energy
-        if posterior.likelihood != _NO_LIKELIHOOD and math.isfinite(energy):
-            for part in range(posterior.overlap.powers.shape[0]):
-                pair_part(posterior.tiles, posterior.overlap, part)
         state, log_density, log_likelihood, energy = _finish(position, energy, posterior, work, gradient)
         if state != _DONE or not _all_finite(gradient):
             return _LOST_DENSITY, step, -math.inf, log_likelihood, energy
@@ -242,12 +256,7 @@ def _integrate(position, momentum, gradient, step_size, n_steps, outer_kick, ste
     return _DONE, step, log_density, log_likelihood, energy
 
 
-# The same parts as functions of their own, for several threads.
-
-
-@njit(**KERNEL)
-def _prepared(theta, posterior, work):  # type: ignore[no-untyped-def]
-    return _prepare(theta, posterior, work)
+# The sums of an evaluation as functions of their own, for several threads.
 
 
 @njit(**KERNEL)
@@ -258,11 +267,6 @@ def _energy(posterior, work):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def _likelihood_part(posterior, part):  # type: ignore[no-untyped-def]
     pair_part(posterior.tiles, posterior.overlap, part)
-
-
-@njit(**KERNEL)
-def _finished(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
-    return _finish(theta, energy, posterior, work, out)
 
 
 class CompiledPosterior:
@@ -326,15 +330,9 @@ class CompiledPosterior:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,)."""
         position = np.ascontiguousarray(position, dtype=np.float64)
         gradient = np.zeros_like(position)
-        while True:
-            if self._team is not None:
-                result = self._evaluate_together(position, gradient, self._team)
-            else:
-                result = self._advance(position, self._work.velocity, gradient, 0.0, 1, LEAPFROG, 0, _AT_REST)
-            state, _, log_density, log_likelihood, energy = result
-            if state not in (_LIST_REPULSION, _LIST_TILES):
-                break
-            self._build(state)
+        state, _, log_density, log_likelihood, energy = self._advance(
+            position, self._work.velocity, gradient, 0.0, 1, LEAPFROG, 0, _AT_REST
+        )
         if state != _DONE:
             gradient[:] = 0.0
         return Evaluation(log_density, gradient, self._details(log_likelihood, energy))
@@ -350,22 +348,43 @@ class CompiledPosterior:
         step: int,
         mass: MassArrays,
     ) -> tuple[int, int, float, float, float]:
-        return _integrate(
-            position, momentum, gradient, step_size, n_steps, outer_kick, step, self._current(), mass, self._work
-        )
+        """Make the steps, as many calls as it takes: for lists of neighbours, and for sums shared among threads.
 
-    def _evaluate_together(self, position: Array, out: Array, team: Team) -> tuple[int, int, float, float, float]:
-        """Evaluate with the sums shared among several threads; the numbers are the same to the bit."""
+        The numbers are the same to the bit, whoever does the sums.
+        """
+        usual = _ALONE if self._team is None else _SHARING
+        sums, energy = usual, 0.0
+        while True:
+            state, step, *values = _integrate(
+                position,
+                momentum,
+                gradient,
+                step_size,
+                n_steps,
+                outer_kick,
+                step,
+                sums,
+                energy,
+                self._current(),
+                mass,
+                self._work,
+            )
+            sums = usual
+            if state == _SUMS and self._team is not None:
+                sums, energy = _SHARED, self._sum(self._team)
+            elif state in (_LIST_REPULSION, _LIST_TILES):
+                self._build(state)
+            else:
+                return state, step, *values
+
+    def _sum(self, team: Team) -> float:
+        """Do the sums where the beads have been placed, shared among several threads; return the prior's energy."""
         posterior, work = self._current(), self._work
-        state = _prepared(position, posterior, work)
-        if state != _DONE:
-            return self._advance(position, work.velocity, out, 0.0, 1, LEAPFROG, 0, _AT_REST)
         energy: list[float] = []
         tasks: list[Callable[[], object]] = [lambda: energy.append(_energy(posterior, work))]
         tasks += [partial(_likelihood_part, posterior, part) for part in range(self._n_parts)]
         team.run(tasks)
-        state, *rest = _finished(position, energy[0], posterior, work, out)
-        return state, 0, *rest
+        return energy[0]
 
     def integrate(
         self,
@@ -377,25 +396,15 @@ class CompiledPosterior:
         mass: Mass,
         outer_kick: float = LEAPFROG,
     ) -> LeapfrogResult | None:
-        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`.
-
-        None where the mass is not known, or where several threads share each step.
-        """
-        if self._team is not None:
-            return None
+        """Make the steps of :func:`bayesflex.mcmc.integrators.leapfrog`; None where the mass is not known."""
         if mass is not self._mass:
             self._mass, self._mass_arrays = mass, compiled_mass(mass)
         if self._mass_arrays is None:
             return None
         position, momentum, gradient = position.copy(), momentum.copy(), evaluation.gradient.copy()
-        step = -1
-        while True:
-            state, step, log_density, log_likelihood, energy = self._advance(
-                position, momentum, gradient, step_size, n_steps, outer_kick, step, self._mass_arrays
-            )
-            if state not in (_LIST_REPULSION, _LIST_TILES):
-                break
-            self._build(state)
+        state, step, log_density, log_likelihood, energy = self._advance(
+            position, momentum, gradient, step_size, n_steps, outer_kick, -1, self._mass_arrays
+        )
         if state == _LOST_POSITION:
             return LeapfrogResult(position, momentum, evaluation, step, True)
         details = self._details(log_likelihood, energy)

@@ -243,13 +243,24 @@ def large(rng, team=None):
 def test_a_team_gives_the_same_bits():
     posteriors = [large(np.random.default_rng(1))]
     theta = np.random.default_rng(2).normal(scale=0.1, size=15000)
+    mass, momentum = DiagonalMass(np.ones(theta.size)), np.random.default_rng(3).normal(size=theta.size)
     with Team(1) as one, Team(3) as three:
         posteriors += [large(np.random.default_rng(1), team) for team in (one, three)]
         values = [posterior(theta) for posterior in posteriors]
+        # Far enough for the lists of neighbours to be built anew.
+        ends = [
+            leapfrog(posterior, theta, momentum, value, 0.05, 12, mass)
+            for posterior, value in zip(posteriors, values, strict=True)
+        ]
         lost = posteriors[2](theta * np.inf)
     for value in values[1:]:
         assert value.log_density == values[0].log_density
         np.testing.assert_array_equal(value.gradient, values[0].gradient)
+    for end in ends[1:]:
+        assert end.evaluation.log_density == ends[0].evaluation.log_density
+        np.testing.assert_array_equal(end.position, ends[0].position)
+        np.testing.assert_array_equal(end.momentum, ends[0].momentum)
+    assert not ends[0].divergent
     assert lost.log_density == -math.inf
 
 

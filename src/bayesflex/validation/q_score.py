@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bayesflex.compiling import ALLOCATING, PART
+from bayesflex.compiling import ALLOCATING, KERNEL
 from bayesflex.density_map import DensityMap
 
 Array = NDArray[np.float64]
@@ -100,7 +100,7 @@ def _others(coords: Array) -> NDArray[np.int64]:
     return np.where((index == n) | (index == np.arange(n)[:, None]), -1, index)
 
 
-@njit(**PART)
+@njit(**KERNEL)
 def _trilinear(values: NDArray[Any], x: float, y: float, z: float) -> float:
     """Return the value at fractional indices, NaN outside the outer voxels' centres."""
     nz, ny, nx = values.shape
