@@ -59,6 +59,15 @@ class FitConfig:
     )
     rigid: bool = field(default=False, metadata=about("Let the whole model turn and shift as well."))
 
+    domain_motions: str = field(
+        default="auto",
+        metadata=about(
+            "Let each dynamical domain turn and shift as a rigid body, linkers bending (on), or not (off); auto is on "
+            "in global and off elsewhere, where it changes no result.",
+            choices=("auto", "on", "off"),
+        ),
+    )
+
     # Where the model is
     dock: bool = field(
         default=False,

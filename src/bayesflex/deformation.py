@@ -7,6 +7,12 @@ likelihood and the energy see r only; this module owns log p(theta), the density
 In ``combined`` q and x describe the same motion twice. Both are flat, so that the chain on (q, x) is a chain on r
 whose inverse mass is ``M_x⁻¹ + Aᵀ M_q⁻¹ A``: the modes change how fast it moves, not what it samples. An amplitude
 worth reporting is therefore ``a_m = A_m·(r_aligned - r_0)`` and never q_m.
+
+With rigid bodies (domains) k, each with a rotation vector, a translation and a weight w_nk at each residue, the first
+term becomes ``r_0 + Σ_k w_k [R(omega_k) (r_0 - c_k) + c_k + t_k - r_0]``: linear blend skinning (Magnenat-Thalmann,
+Laperrière and Thalmann, Graphics Interface 1988). Weights that sum to one and are 1 within a domain leave domains
+rigid and bend what lies between. Modes and displacements are added to it and not turned with it: whatever the bodies
+do, r is then a shift of x, so that flat x keeps p(r) as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_matrix
 
@@ -32,7 +39,7 @@ APPROACHES = {"local": (False, True), "global": (True, False), "combined": (True
 _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION = 3.0, 0.15
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _haar(angle2):  # type: ignore[no-untyped-def]
     """Return the log of the Haar density of a rotation vector of this square, and its gradient per omega.
 
@@ -47,13 +54,29 @@ def _haar(angle2):  # type: ignore[no-untyped-def]
     return 2.0 * math.log(math.sin(half) / half), (1.0 / math.tan(half) - 2.0 / angle) / angle
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(**PART)
 def _jacobian_factors(angle2):  # type: ignore[no-untyped-def]
     """Return a, b of the left Jacobian ``J = 1 + a K + b K²`` of SO(3), K the cross product with omega."""
     if angle2 < 1e-8:
         return 0.5, 1.0 / 6.0
     angle = math.sqrt(angle2)
     return (1.0 - math.cos(angle)) / angle2, (angle - math.sin(angle)) / (angle2 * angle)
+
+
+@njit(**KERNEL)
+def _rotation_gradient(wx, wy, wz, tx, ty, tz, precision):  # type: ignore[no-untyped-def]
+    """Return the log density of a rotation vector, and the gradient by it of that and of what has this torque."""
+    angle2 = wx * wx + wy * wy + wz * wz
+    log_haar, per_omega = _haar(angle2)
+    log_density = log_haar - 0.5 * precision * angle2
+    # Jᵀ torque, J = 1 + first K + second K², K the cross product with omega
+    first, second = _jacobian_factors(angle2)
+    ax, ay, az = wy * tz - wz * ty, wz * tx - wx * tz, wx * ty - wy * tx
+    bx, by, bz = wy * az - wz * ay, wz * ax - wx * az, wx * ay - wy * ax
+    gx = tx - first * ax + second * bx + (per_omega - precision) * wx
+    gy = ty - first * ay + second * by + (per_omega - precision) * wy
+    gz = tz - first * az + second * bz + (per_omega - precision) * wz
+    return log_density, gx, gy, gz
 
 
 class DeformationArrays(NamedTuple):
@@ -66,9 +89,13 @@ class DeformationArrays(NamedTuple):
     centre: Array  # (3,), Å
     translation_precision: float  # 1/Å²
     rotation_precision: float  # 0 for no Gaussian
+    body_centre: Array  # (n_bodies, 3), Å
+    body_first: NDArray[np.int64]  # where the residues of a body begin, (n_bodies + 1,)
+    body_residue: NDArray[np.int64]
+    body_weight: Array
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
     """Set the first n rows of coords to r(theta)."""
     start, modes, centre = deformation.start, deformation.modes, deformation.centre
@@ -85,6 +112,22 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
     for m in range(n_modes):
         for k in range(size):
             flat[k] += theta[m] * modes[m, k]
+    at = end + (6 if deformation.rigid else 0)
+    for body in range(deformation.body_centre.shape[0]):
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[at], theta[at + 1], theta[at + 2])
+        sx, sy, sz = theta[at + 3], theta[at + 4], theta[at + 5]
+        at += 6
+        cx, cy, cz = (
+            deformation.body_centre[body, 0],
+            deformation.body_centre[body, 1],
+            deformation.body_centre[body, 2],
+        )
+        for k in range(deformation.body_first[body], deformation.body_first[body + 1]):
+            n, weight = deformation.body_residue[k], deformation.body_weight[k]
+            x, y, z = start[n, 0] - cx, start[n, 1] - cy, start[n, 2] - cz
+            coords[n, 0] += weight * ((xx - 1.0) * x + xy * y + xz * z + sx)
+            coords[n, 1] += weight * (yx * x + (yy - 1.0) * y + yz * z + sy)
+            coords[n, 2] += weight * (zx * x + zy * y + (zz - 1.0) * z + sz)
     if deformation.rigid:
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
         cx, cy, cz = centre[0], centre[1], centre[2]
@@ -96,7 +139,7 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
             coords[n, 2] = zx * x + zy * y + zz * z + sz
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(**KERNEL, fastmath={"contract", "reassoc", "nsz"})
 def _dot(a, b):  # type: ignore[no-untyped-def]
     """Return the sum of the products of a vector and the beginning of another, always in the same order."""
     value = 0.0
@@ -105,7 +148,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-untyped-def]
     """Set out (n_dim,) to the gradient by theta of a function of r plus log p(theta), and return log p(theta).
 
@@ -133,16 +176,37 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
             shift = theta[end + 3 + k]
             out[end + 3 + k] -= deformation.translation_precision * shift
             log_density -= 0.5 * deformation.translation_precision * shift * shift
-        log_haar, per_omega = _haar(wx * wx + wy * wy + wz * wz)
-        precision = deformation.rotation_precision
-        log_density += log_haar - 0.5 * precision * (wx * wx + wy * wy + wz * wz)
-        # Jᵀ torque, J = 1 + first K + second K², K the cross product with omega
-        first, second = _jacobian_factors(wx * wx + wy * wy + wz * wz)
-        ax, ay, az = wy * tz - wz * ty, wz * tx - wx * tz, wx * ty - wy * tx
-        bx, by, bz = wy * az - wz * ay, wz * ax - wx * az, wx * ay - wy * ax
-        out[end] = tx - first * ax + second * bx + (per_omega - precision) * wx
-        out[end + 1] = ty - first * ay + second * by + (per_omega - precision) * wy
-        out[end + 2] = tz - first * az + second * bz + (per_omega - precision) * wz
+        log_turn, out[end], out[end + 1], out[end + 2] = _rotation_gradient(
+            wx, wy, wz, tx, ty, tz, deformation.rotation_precision
+        )
+        log_density += log_turn
+    at = end + (6 if deformation.rigid else 0)
+    for body in range(deformation.body_centre.shape[0]):
+        wx, wy, wz = theta[at], theta[at + 1], theta[at + 2]
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(wx, wy, wz)
+        cx, cy, cz = (
+            deformation.body_centre[body, 0],
+            deformation.body_centre[body, 1],
+            deformation.body_centre[body, 2],
+        )
+        tx = ty = tz = sx = sy = sz = 0.0
+        for k in range(deformation.body_first[body], deformation.body_first[body + 1]):
+            n, weight = deformation.body_residue[k], deformation.body_weight[k]
+            x, y, z = deformation.start[n, 0] - cx, deformation.start[n, 1] - cy, deformation.start[n, 2] - cz
+            gx, gy, gz = weight * gradient[n, 0], weight * gradient[n, 1], weight * gradient[n, 2]
+            x, y, z = xx * x + xy * y + xz * z, yx * x + yy * y + yz * z, zx * x + zy * y + zz * z
+            tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
+            sx, sy, sz = sx + gx, sy + gy, sz + gz
+        out[at + 3], out[at + 4], out[at + 5] = sx, sy, sz
+        for k in range(3):
+            shift = theta[at + 3 + k]
+            out[at + 3 + k] -= deformation.translation_precision * shift
+            log_density -= 0.5 * deformation.translation_precision * shift * shift
+        log_turn, out[at], out[at + 1], out[at + 2] = _rotation_gradient(
+            wx, wy, wz, tx, ty, tz, deformation.rotation_precision
+        )
+        log_density += log_turn
+        at += 6
     flat = gradient.reshape(-1)
     for m in range(n_modes):
         out[m] = _dot(modes[m], flat)
@@ -154,7 +218,7 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
 
 @dataclass(frozen=True, eq=False)
 class Deformation:
-    """Map between the flat vector (q, x, omega, t) and coordinates.
+    """Map between the flat vector (q, x, omega, t, omega_1, t_1, omega_2, t_2, ...) and coordinates.
 
     Parameters
     ----------
@@ -167,9 +231,12 @@ class Deformation:
     rigid
         Whether there are a rotation and a translation.
     translation_sd, rotation_sd
-        Standard deviations of the Gaussian on t, Å, and of the one that multiplies the Haar density of omega, in
-        radians; None for no such factor. Where x is free, rotation and translation are redundant: any density of
-        theirs leaves the posterior of r untouched, and a narrow one keeps them from drifting (see :meth:`tethered`).
+        Of the whole and of the bodies: standard deviations of the Gaussian on t, Å, and of the one that multiplies the
+        Haar density of omega, in radians; None for no such factor. Where x is free, rotations and translations are
+        redundant: any density of theirs leaves the posterior of r untouched, and a narrow one keeps them from drifting
+        (see :meth:`tethered`).
+    bodies
+        Weights of the residues in each rigid body, shape (n_bodies, n), from 0 to 1; None for no bodies.
     """
 
     approach: str
@@ -178,6 +245,7 @@ class Deformation:
     rigid: bool = False
     translation_sd: float = 30.0
     rotation_sd: float | None = None
+    bodies: Array | None = None
 
     def __post_init__(self) -> None:
         if self.approach not in APPROACHES:
@@ -185,16 +253,20 @@ class Deformation:
         n = len(self.start)
         if self.modes.shape[1:] != (n, 3):
             raise ConfigError(f"deformation: modes of shape {self.modes.shape} do not belong to {n} atoms")
+        if self.bodies is not None and (self.bodies.ndim != 2 or self.bodies.shape[1] != n):
+            raise ConfigError(f"deformation: weights of shape {self.bodies.shape} do not belong to {n} atoms")
 
     @classmethod
-    def tethered(cls, approach: str, start: Array, modes: Array, rigid: bool) -> Deformation:
+    def tethered(
+        cls, approach: str, start: Array, modes: Array, rigid: bool, bodies: Array | None = None
+    ) -> Deformation:
         """Return a deformation for sampling: redundant rotations and translations stay near zero.
 
         A rotation far from zero gives a chain a lever that its masses do not know of.
         """
-        if rigid and APPROACHES[approach][1]:
-            return cls(approach, start, modes, rigid, _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION)
-        return cls(approach, start, modes, rigid)
+        if APPROACHES[approach][1]:
+            return cls(approach, start, modes, rigid, _REDUNDANT_TRANSLATION, _REDUNDANT_ROTATION, bodies)
+        return cls(approach, start, modes, rigid, bodies=bodies)
 
     @cached_property
     def _centre(self) -> Array:
@@ -232,9 +304,20 @@ class Deformation:
         return slice(end, end + (3 if self.rigid else 0))
 
     @cached_property
+    def n_bodies(self) -> int:
+        """Number of rigid bodies."""
+        return 0 if self.bodies is None else len(self.bodies)
+
+    @cached_property
+    def motions(self) -> slice:
+        """Place of the bodies' motions in the flat vector, rotation vector and translation of one after the other."""
+        end = self.translation.stop
+        return slice(end, end + 6 * self.n_bodies)
+
+    @cached_property
     def n_dim(self) -> int:
         """Length of the flat vector."""
-        return self.translation.stop
+        return self.motions.stop
 
     @cached_property
     def has_displacements(self) -> bool:
@@ -243,13 +326,16 @@ class Deformation:
 
     @cached_property
     def parts(self) -> tuple[slice, ...]:
-        """Places of the unknowns that there are, in the order q, x, omega, t."""
-        every = (self.amplitudes, self.displacements, self.rotation, self.translation)
+        """Places of the unknowns that there are, in the order q, x, omega, t, motions of bodies."""
+        every = (self.amplitudes, self.displacements, self.rotation, self.translation, self.motions)
         return tuple(part for part in every if part.stop > part.start)
 
     @cached_property
     def arrays(self) -> DeformationArrays:
         """What compiled code needs."""
+        weights = np.zeros((0, len(self.start))) if self.bodies is None else self.bodies
+        body, residue = np.nonzero(weights)
+        mass = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
         return DeformationArrays(
             np.ascontiguousarray(self.start, dtype=np.float64),
             np.ascontiguousarray(self._flat_modes[: self.n_modes]),
@@ -258,6 +344,10 @@ class Deformation:
             self._centre,
             1.0 / self.translation_sd**2,
             0.0 if self.rotation_sd is None else 1.0 / self.rotation_sd**2,
+            np.ascontiguousarray(weights @ self.start / mass),
+            np.searchsorted(body, np.arange(len(weights) + 1)),
+            residue,
+            np.ascontiguousarray(weights[body, residue]),
         )
 
     def coordinates(self, theta: Array) -> Array:
@@ -282,22 +372,24 @@ class Deformation:
         -------
         ndarray
             ∂/∂x = Rᵀg, ∂/∂q = A Rᵀg, ∂/∂t = Σ g_n and ∂/∂omega = Jᵀ Σ (r_n - c - t) × g_n, J the left Jacobian
-            of SO(3).
+            of SO(3); for a body likewise with w_nk g_n, and R(omega_k) (r_0 - c_k) for its arms.
         """
         out = np.empty(self.n_dim)
         pull_back(theta, coords, self.arrays, gradient.copy(), out)
         return out
 
     def log_density(self, theta: Array) -> float:
-        """Return log p(theta): flat in q and x, Haar measure in omega (|omega| < pi), Gaussian in t."""
-        if not self.rigid:
-            return 0.0
-        omega, shift = theta[self.rotation], theta[self.translation]
-        angle2 = float(omega @ omega)
-        if not angle2 < math.pi**2:
-            return -math.inf
-        rotation = _haar(angle2)[0] - 0.5 * self.arrays.rotation_precision * angle2
-        return float(rotation - 0.5 * self.arrays.translation_precision * float(shift @ shift))
+        """Return log p(theta): flat in q and x, Haar measure in each omega (|omega| < pi), Gaussian in each t."""
+        total = 0.0
+        starts = [self.rotation.start] if self.rigid else []
+        for at in (*starts, *range(self.motions.start, self.motions.stop, 6)):
+            omega, shift = theta[at : at + 3], theta[at + 3 : at + 6]
+            angle2 = float(omega @ omega)
+            if not angle2 < math.pi**2:
+                return -math.inf
+            total += _haar(angle2)[0] - 0.5 * self.arrays.rotation_precision * angle2
+            total -= 0.5 * self.arrays.translation_precision * float(shift @ shift)
+        return float(total)
 
     def reset_gauge(self, theta: Array) -> Array:
         """Return the vector with the same coordinates in which x has no part along the modes.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from bayesflex.chain import bonded_to_next, extra_reach
+from bayesflex.geometry import rotation_of_vector
 from bayesflex.neighbours import pairs_within_reach
 from bayesflex.normal_modes import NormalModes, structure_modes
 from bayesflex.structure import Structure
@@ -145,6 +146,9 @@ LEAST_SIZE = 20
 #: that are known to move have 0.10 and more (adenylate kinase, GroEL, RF2, p97), those inside of domains 0.07 and less.
 SPLIT_SHARE, SPLIT_OF_LARGEST = 0.08, 0.5
 
+#: Larger models are not searched for domains unasked: it would take minutes.
+MOST_RESIDUES = 20_000
+
 #: Shorter stretches of a chain belong to what they lie between.
 _LEAST_RUN = 8
 
@@ -237,6 +241,77 @@ def linkers(labels: Indices, bonded: NDArray[np.bool_]) -> NDArray[np.bool_]:
                     break
                 at = following
     return linker
+
+
+def blend_weights(labels: Indices, bonded: NDArray[np.bool_]) -> Array:
+    """Return how far each residue goes along with each domain, shape (n_domains, n_ca).
+
+    It is the domain's share of the residues that are at most ``LINKER_RESIDUES`` bonds away along the chain: 1 within a
+    domain, and falling evenly over the linker at each boundary, so that each of its bonds takes an equal part of what
+    the domains move against each other. The weights of a residue sum to 1. Parts in space of two domains that no bond
+    joins do not blend: they slide.
+
+    Parameters
+    ----------
+    labels
+        Domain of each residue, shape (n_ca,).
+    bonded
+        Whether a residue is bonded to the next one, shape (n_ca - 1,).
+    """
+    n = len(labels)
+    members = (labels == np.arange(int(labels.max()) + 1)[:, None]).astype(np.float64)
+    chain = np.concatenate([[0], np.cumsum(~bonded)])
+    total, count = members.copy(), np.ones(n)
+    for away in range(1, min(LINKER_RESIDUES, n - 1) + 1):
+        joined = chain[away:] == chain[:-away]
+        total[:, away:] += members[:, :-away] * joined
+        total[:, :-away] += members[:, away:] * joined
+        count[away:] += joined
+        count[:-away] += joined
+    return np.asarray(total / count)
+
+
+def body_motions(coords: Array, weights: Array) -> Array:
+    """Return the small motions of blended domains, shape (6 n_domains, n_ca, 3): shifts and turns of each.
+
+    Parameters
+    ----------
+    coords
+        Positions, shape (n_ca, 3), Å.
+    weights
+        See :func:`blend_weights`.
+    """
+    motions = np.empty((len(weights), 6, *coords.shape))
+    for body, share in enumerate(weights):
+        arm = coords - share @ coords / share.sum()
+        for axis, direction in enumerate(np.eye(3)):
+            motions[body, axis] = share[:, None] * direction
+            motions[body, 3 + axis] = share[:, None] * np.cross(direction, arm)
+    return motions.reshape(-1, *coords.shape)
+
+
+def moved_in_bodies(coords: Array, displacement: Array, weights: Array) -> Array:
+    """Return coordinates after a displacement in which domains turn instead of growing, shape (n_ca, 3), Å.
+
+    In each domain the small rotation that is nearest to the displacement (least squares) is made as a rotation: what
+    ``R(omega) - 1 - omega×`` does to the domain is added to the displacement.
+
+    Parameters
+    ----------
+    coords, displacement
+        Shape (n_ca, 3), Å.
+    weights
+        See :func:`blend_weights`.
+    """
+    moved = coords + displacement
+    for share in weights:
+        mass = share.sum()
+        arm, way = coords - share @ coords / mass, displacement - share @ displacement / mass
+        moments = (share[:, None] * arm).T @ arm
+        omega = np.linalg.pinv(np.trace(moments) * np.eye(3) - moments) @ (share @ np.cross(arm, way))
+        change = arm @ (rotation_of_vector(omega).T - np.eye(3)) - np.cross(omega, arm)
+        moved += share[:, None] * change
+    return moved
 
 
 def boundaries(labels: NDArray[np.integer], bonded: NDArray[np.bool_]) -> Indices:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from bayesflex.domains import moved_in_bodies
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import EnergyTerm
 
@@ -63,7 +64,7 @@ class SteerPoint:
     ended: bool = False
 
 
-def restored(coords: Array, terms: Sequence[EnergyTerm]) -> Array:
+def restored(coords: Array, terms: Sequence[EnergyTerm], free: NDArray[np.bool_] | None = None) -> Array:
     """Return coordinates nearby, shape (n, 3), Å, with less energy: a few iterations of L-BFGS.
 
     Parameters
@@ -72,12 +73,17 @@ def restored(coords: Array, terms: Sequence[EnergyTerm]) -> Array:
         Positions, shape (n, 3), Å.
     terms
         Energy terms; those that saturate pull back only what is still near.
+    free
+        Beads that may move, shape (n,); None for all.
     """
 
     def energy(flat: Array) -> tuple[float, Array]:
         at = flat.reshape(coords.shape)
         gradient = np.zeros_like(at)
-        return float(sum(term.add_to(at, gradient) for term in terms)), gradient.ravel()
+        value = float(sum(term.add_to(at, gradient) for term in terms))
+        if free is not None:
+            gradient[~free] = 0.0
+        return value, gradient.ravel()
 
     result = minimize(
         energy, coords.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _RESTORING_ITERATIONS, "maxcor": 10}
@@ -95,6 +101,8 @@ def steer(
     on_step: Callable[[Array], None],
     begin: SteerPoint | None = None,
     on_point: Callable[[SteerPoint], None] | None = None,
+    bodies: Array | None = None,
+    free: NDArray[np.bool_] | None = None,
 ) -> Array:
     """Return coordinates moved uphill in a posterior by short steps along a few directions.
 
@@ -120,6 +128,11 @@ def steer(
         count then.
     on_point
         Called after each step, after ``on_step``, with the point that the steering could go on from.
+    bodies
+        Weights of the beads in rigid bodies, shape (n_bodies, n), which a step turns instead of stretching them; None
+        for a straight step.
+    free
+        Beads that restoring may move, shape (n,); None for all.
 
     Returns
     -------
@@ -137,9 +150,10 @@ def steer(
         gain = 0.0
         while radius >= _SHORTEST and gain <= 0.0:
             length = float(np.linalg.norm(step)) / root_n  # RMSD
-            moved = coords + (min(1.0, radius / max(length, 1e-12)) * step @ flat).reshape(coords.shape)
+            way = (min(1.0, radius / max(length, 1e-12)) * step @ flat).reshape(coords.shape)
+            moved = coords + way if bodies is None else moved_in_bodies(coords, way, bodies)
             if restoring:
-                moved = restored(moved, restoring)
+                moved = restored(moved, restoring, free)
             value, gradient = posterior.of_coordinates(moved)
             gain = value - point.value
             if not gain > 0.0:

@@ -39,7 +39,7 @@ def test_keys_of_the_summary(folder):
     assert named("summary") - {"start", "fitted", "mean", "modes", "sampling", "total"} == set(summary)
 
 
-@pytest.mark.parametrize("table", ["metrics", "diagnostics", "uncertainty", "shells"])
+@pytest.mark.parametrize("table", ["metrics", "diagnostics", "uncertainty", "domain_motions", "shells"])
 def test_columns_of_the_tables(folder, table):
     with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as file:
         assert named(table) == set(next(csv.reader(file)))

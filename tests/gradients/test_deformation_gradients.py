@@ -36,6 +36,31 @@ def test_pull_back(approach, rigid, turn, rng):
     check_gradient(log_density, theta, gradient, rng, step=2e-4, rtol=1e-6)
 
 
+@pytest.mark.parametrize("turn", [0.0, 1e-3, 1.0, 3.0])
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_pull_back_with_bodies(approach, rigid, turn, rng):
+    modes = np.linalg.qr(rng.normal(size=(3 * N, N_MODES)))[0].T.reshape(N_MODES, N, 3)
+    start = rng.normal(scale=10.0, size=(N, 3)) + [50.0, -20.0, 5.0]
+    weights = np.clip(np.arange(N) / 3.0 - 1.0, 0.0, 1.0)
+    bodies = np.array([weights, 1.0 - weights])
+    deformation = Deformation.tethered(approach, start, modes[:0] if approach == "local" else modes, rigid, bodies)
+    theta = rng.normal(size=deformation.n_dim)
+    for first in (deformation.rotation.start, *range(deformation.motions.start, deformation.motions.stop, 6)):
+        axis = rng.normal(size=3)
+        if rigid or first >= deformation.motions.start:
+            theta[first : first + 3] = turn * axis / np.linalg.norm(axis)
+    answer = start + rng.normal(scale=5.0, size=start.shape)
+
+    def log_density(position):
+        residual = np.sin(deformation.coordinates(position) - answer)
+        return float(np.sum(residual)) + deformation.log_density(position)
+
+    coords = deformation.coordinates(theta)
+    gradient = deformation.pull_back(theta, coords, np.cos(coords - answer))
+    check_gradient(log_density, theta, gradient, rng, step=2e-4, rtol=1e-6)
+
+
 @pytest.mark.parametrize("approach", ["local", "combined"])
 def test_a_tether_has_its_gradient(approach, rng):
     start = 8.0 * rng.standard_normal((12, 3))

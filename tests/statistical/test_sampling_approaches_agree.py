@@ -6,6 +6,7 @@ as fits run them (matched masses) and as comparisons of approaches do (unit mass
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,8 @@ from mcmc_statistics import z_limit
 from scipy import stats
 from small_posteriors import hairpin_fit
 
+from bayesflex.chain import bonded_to_next
+from bayesflex.domains import Domains, linkers
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import mode_amplitudes, run_chains
 from bayesflex.sampling.adapting import run_adapting
@@ -28,6 +31,17 @@ def prepared(approach, rigid=False):
 def matched_draws(approach, rigid=False):
     fit, likelihood = prepared(approach, rigid)
     chains = run_chains(fit.problem, fit.stages, [likelihood], NullReporter())
+    return np.array([chain.draws.coords for chain in chains], dtype=np.float64)
+
+
+def draws_with_domain_motions(approach, rigid):
+    """Each helix a domain that turns and shifts by itself."""
+    fit, likelihood = prepared(approach, rigid)
+    labels = (np.arange(len(fit.problem.start)) >= len(fit.problem.start) // 2).astype(np.int64)
+    domains = Domains(labels, ((0,), (1,)), linkers(labels, bonded_to_next(fit.ca)))
+    problem = replace(fit.problem, domains=domains)
+    assert problem.bodies.shape == (2, len(labels))
+    chains = run_chains(problem, fit.stages, [likelihood], NullReporter())
     return np.array([chain.draws.coords for chain in chains], dtype=np.float64)
 
 
@@ -74,6 +88,12 @@ def assert_same(ones, others):
 @pytest.mark.parametrize("rigid", [False, True])
 def test_matched_masses(rigid):
     assert_same(reference(), quantities(matched_draws("combined", rigid)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("approach", "rigid"), [("local", False), ("combined", False), ("combined", True)])
+def test_domain_motions(approach, rigid):
+    assert_same(reference(), quantities(draws_with_domain_motions(approach, rigid)))
 
 
 @pytest.mark.slow

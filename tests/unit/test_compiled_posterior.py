@@ -42,7 +42,7 @@ class Unknown:
         return 0.0
 
 
-def make(rng, approach="combined", rigid=True, bead="ca", known=True, **settings) -> Posterior:
+def make(rng, approach="combined", rigid=True, bead="ca", known=True, bodies=None, **settings) -> Posterior:
     config = FitConfig(resolution=8.0, bead=bead, **settings)
     origin = CA.coords.min(axis=0) - 20.0
     shape = tuple(np.ceil((np.ptp(CA.coords, axis=0) + 40.0) / 2.0).astype(int)[::-1])
@@ -54,7 +54,8 @@ def make(rng, approach="combined", rigid=True, bead="ca", known=True, **settings
         level = 0.04 * float(np.var(values))
         target = dataclasses.replace(target, noise=KnownNoise(NoisePower.white(level), 200.0))
     modes = np.linalg.qr(np.random.default_rng(2).normal(size=(3 * CA.n_atoms, 6)))[0].T.reshape(6, -1, 3)
-    deformation = Deformation(approach, CA.coords, modes[:0] if approach == "local" else modes, rigid)
+    own = modes[:0] if approach == "local" else modes
+    deformation = Deformation(approach, CA.coords, own, rigid, bodies=bodies)
     return Posterior(
         target.likelihood(config, make_beads(bead, CLOSED, CA), config.resolution, CA.coords),
         [*build_prior(CA, config), *([] if known else [Unknown()])],
@@ -83,6 +84,30 @@ def test_it_is_the_posterior_part_by_part(approach, rigid, bead, rng):
     for scale in (0.0, 0.05, 1.0):
         theta = rng.normal(scale=scale, size=compiled.deformation.n_dim)
         alike(compiled(theta), plain(theta))
+
+
+SHARE = np.clip((np.arange(CA.n_atoms) - 36) / 7.0, 0.0, 1.0)
+BODIES = np.array([1.0 - SHARE, SHARE])
+
+
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_bodies_part_by_part_and_along_a_trajectory(approach, rigid, rng):
+    compiled, plain = (make(rng, approach, rigid, "two", known, BODIES) for known in (True, False))
+    assert compiled._compiled is not None
+    for scale in (0.0, 0.05, 0.5):
+        theta = rng.normal(scale=scale, size=compiled.deformation.n_dim)
+        alike(compiled(theta), plain(theta))
+    theta = np.zeros(compiled.deformation.n_dim)
+    light = np.full(theta.size, 5.0)
+    light[-12:] = 3e4
+    mass = DiagonalMass(light)
+    momentum = mass.draw(rng)
+    fast = compiled.integrate(theta, momentum, compiled(theta), 0.02, 30, mass)
+    slow = leapfrog(plain, theta, momentum, plain(theta), 0.02, 30, mass)
+    assert not fast.divergent
+    np.testing.assert_allclose(fast.position, slow.position, atol=1e-8 * np.abs(slow.position).max())
+    alike(fast.evaluation, slow.evaluation)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,85 @@ def test_coordinates_follow_eq_9_and_the_rigid_part(approach, rigid, rng):
     np.testing.assert_allclose(deformation.coordinates(np.zeros_like(theta)), deformation.start, atol=1e-13)
 
 
+def with_bodies(approach: str, rigid: bool, seed: int = 0) -> Deformation:
+    plain = make(approach, rigid, seed)
+    share = np.clip(np.arange(N) / 3.0 - 1.0, 0.0, 1.0)
+    return Deformation.tethered(approach, plain.start, plain.modes, rigid, np.array([1.0 - share, share]))
+
+
+def turned(theta: np.ndarray, deformation: Deformation, turn: float) -> np.ndarray:
+    theta = theta.copy()
+    for first in range(deformation.motions.start, deformation.motions.stop, 6):
+        theta[first : first + 3] *= turn / np.linalg.norm(theta[first : first + 3])
+    return theta
+
+
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_bodies_move_their_residues_and_linkers_in_part(approach, rigid, rng):
+    """Plain NumPy, one body after the other, with the rotation as a matrix exponential."""
+    deformation = with_bodies(approach, rigid)
+    theta = turned(vector(deformation, rng), deformation, 2.0)
+    start = deformation.start
+    expected = start.copy()
+    for body, weights in enumerate(deformation.bodies):
+        x, y, z, *shift = theta[deformation.motions][6 * body : 6 * body + 6]
+        rotation = expm(np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]))
+        centre = np.average(start, axis=0, weights=weights)
+        expected += weights[:, None] * ((start - centre) @ rotation.T + centre + shift - start)
+    expected += np.tensordot(theta[deformation.amplitudes], deformation.modes[: deformation.n_modes], 1)
+    if approach != "global":
+        expected += theta[deformation.displacements].reshape(N, 3)
+    if rigid:
+        centre = start.mean(axis=0)
+        expected = (expected - centre) @ rotation_of_vector(theta[deformation.rotation]).T + centre
+        expected += theta[deformation.translation]
+    np.testing.assert_allclose(deformation.coordinates(theta), expected, atol=1e-11)
+
+
+def test_a_body_stays_rigid_and_a_whole_one_moves_all():
+    deformation = with_bodies("global", False)
+    theta = np.zeros(deformation.n_dim)
+    theta[deformation.motions][6:] = [0.0, 1.5, 1.0, 9.0, -4.0, 2.0]
+    moved = deformation.coordinates(theta)
+    inside = deformation.bodies[1] == 1.0
+    between = [np.linalg.norm(c[inside][:, None] - c[inside], axis=-1) for c in (moved, deformation.start)]
+    np.testing.assert_allclose(*between, atol=1e-11)
+    still = deformation.bodies[0] == 1.0
+    np.testing.assert_allclose(moved[still], deformation.start[still], atol=1e-12)
+    whole = Deformation("global", deformation.start, deformation.modes, bodies=np.ones((1, N)))
+    as_one = np.concatenate([np.zeros(N_MODES), [0.3, -1.0, 0.4, 1.0, 2.0, 3.0]])
+    rigid = Deformation("global", deformation.start, deformation.modes, rigid=True)
+    np.testing.assert_allclose(whole.coordinates(as_one), rigid.coordinates(as_one), atol=1e-11)
+    assert whole.log_density(as_one) == pytest.approx(rigid.log_density(as_one))
+
+
+@pytest.mark.parametrize("approach", ["local", "combined"])
+def test_with_displacements_bodies_leave_the_volume_of_r_as_it_is(approach, rng):
+    """|∂r/∂x| is the same wherever the bodies are: flat x keeps p(r)."""
+    deformation = with_bodies(approach, True)
+    determinants = []
+    for turn in (1e-3, 2.5):
+        theta = turned(vector(deformation, rng), deformation, turn)
+        jacobian = np.empty((3 * N, 3 * N))
+        for column, index in enumerate(range(deformation.displacements.start, deformation.displacements.stop)):
+            step = np.zeros(deformation.n_dim)
+            step[index] = 1e-3
+            change = deformation.coordinates(theta + step) - deformation.coordinates(theta - step)
+            jacobian[:, column] = change.ravel() / 2e-3
+        determinants.append(np.linalg.det(jacobian))
+    np.testing.assert_allclose(determinants, 1.0, rtol=1e-8)
+
+
+def test_half_a_turn_of_a_body_is_outside():
+    deformation = with_bodies("global", False)
+    theta = np.zeros(deformation.n_dim)
+    theta[deformation.motions][6:9] = [0.0, 0.0, math.pi]
+    assert deformation.log_density(theta) == -math.inf
+    with pytest.raises(ConfigError, match="weights of shape"):
+        Deformation("global", deformation.start, deformation.modes, bodies=np.ones((1, N + 1)))
+
+
 @pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("approach", APPROACHES)
 def test_parts_fill_the_vector_without_overlap(approach, rigid):
@@ -123,7 +202,8 @@ def test_translation_has_a_gaussian():
 
 
 @pytest.mark.parametrize("rigid", [False, True])
-def test_resetting_the_gauge_keeps_the_coordinates(rigid, rng):
+@pytest.mark.parametrize("make", [make, with_bodies])
+def test_resetting_the_gauge_keeps_the_coordinates(rigid, make, rng):
     deformation = make("combined", rigid)
     theta = vector(deformation, rng, turn=2.0)
     kept = theta.copy()
@@ -134,6 +214,7 @@ def test_resetting_the_gauge_keeps_the_coordinates(rigid, rng):
     np.testing.assert_allclose(flat @ reset[deformation.displacements], 0.0, atol=1e-12)
     np.testing.assert_allclose(deformation.reset_gauge(reset), reset, atol=1e-12)
     np.testing.assert_array_equal(reset[deformation.rotation], theta[deformation.rotation])
+    np.testing.assert_array_equal(reset[deformation.motions], theta[deformation.motions])
 
 
 @pytest.mark.parametrize("approach", ["local", "global"])

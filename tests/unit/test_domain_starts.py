@@ -81,7 +81,9 @@ def test_a_model_in_its_density_is_left_alone():
     np.testing.assert_array_equal(found.structures[0], turned()[1])
 
 
-@pytest.mark.parametrize("changes", [{"domains": False}, {"deformation": "global"}, {"anneal": False}])
+@pytest.mark.parametrize(
+    "changes", [{"domains": False}, {"deformation": "global", "domain_motions": "off"}, {"anneal": False}]
+)
 def test_without_steering_or_where_it_is_not_wanted_nothing_is_searched(changes):
     fit, heard = prepared(False, **changes), Keeper()
     run_chains(fit.problem, fit.stages, stage_likelihoods(fit.problem, fit.stages), heard)

@@ -37,7 +37,7 @@ LAYERS = (
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
-    ("convergence", "chain_places", "clusters", "uncertainty", "density_support"),
+    ("convergence", "chain_places", "clusters", "uncertainty", "density_support", "domain_motions"),
     ("validation",),
     ("sampling", "plots"),
     ("report",),

@@ -32,6 +32,7 @@ AUTO = FitConfig(
     resolution=8.0,
     modes=(),
     deformation="global",
+    domain_motions="off",
     bead="ca",
     chains=2,
     iterations=4,
@@ -108,7 +109,7 @@ def test_what_is_said():
     assert lines[3].split() == ["10", "-100.0", "-", "1.5"]
     assert len({len(line) for line in lines}) == 1
     said = choice.conclusion()
-    for expected in ("4 chosen", "no worse than 10", "1.0 ± 2.0 nats", "nothing but these modes can move"):
+    for expected in ("4 chosen", "no worse than 10", "1.0 ± 2.0 nats", "nothing but these modes can bend the model"):
         assert expected in said
     assert "predicts the held-out data best" in replace(choice, chosen=10).conclusion()
 

@@ -52,6 +52,10 @@ _INPUTS = {
 }
 
 
+#: Domains whose motion has a row.
+_MOST_DOMAINS = 8
+
+
 @dataclass(frozen=True)
 class Change:
     """A number before and after the fit, as text."""
@@ -165,7 +169,8 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         moved = {"local": "every CA by itself", "global": "normal modes", "combined": "every CA, and normal modes"}
         kind = str(settings["deformation"])
         listed = f" ({len(modes)} modes from {min(modes)} on)" if modes and kind != "local" else ""
-        rows.append(("What moved", moved.get(kind, kind) + listed))
+        turned = ", and domains as rigid bodies" if settings.get("domain_motions") == "on" else ""
+        rows.append(("What moved", moved.get(kind, kind) + listed + turned))
     if "likelihood" in settings:
         rows.append(("Noise model", str(settings["likelihood"])))
     if "chains" in settings:
@@ -176,9 +181,27 @@ def facts(run: RunData) -> list[tuple[str, str]]:
                 f"seed {settings.get('seed', _NONE)}",
             )
         )
+    rows += _domains(summary.get("domains"))
     seconds = summary.get("seconds")
     if isinstance(seconds, Mapping) and _number(seconds.get("total")) is not None:
         rows.append(("Time", f"{shown(seconds['total'], 0)} s"))
+    return rows
+
+
+def _domains(found: Any) -> list[tuple[str, str]]:
+    """Return a row for each of the largest domains: how it turned and shifted, with 90 % intervals."""
+    rows = []
+    for each in found[:_MOST_DOMAINS] if isinstance(found, list) else ():
+        turned, shifted = (
+            f"{shown(each.get(name), digits)}{unit} ({shown(each.get(name + '_low'), digits)} to "
+            f"{shown(each.get(name + '_high'), digits)})"
+            for name, digits, unit in (("angle", 0, "°"), ("shift", 1, " Å"))
+        )
+        rows.append(
+            (f"Domain {each.get('domain')}", f"{each.get('residues')}: turned by {turned}, shifted by {shifted}")
+        )
+    if rows and len(found) > len(rows):
+        rows.append(("More domains", f"{len(found) - len(rows)}, see domain_motions.csv"))
     return rows
 
 

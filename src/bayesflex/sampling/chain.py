@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bayesflex.deformation import APPROACHES, Deformation
+from bayesflex.domains import body_motions
 from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import WarmUpPoint
@@ -37,7 +38,7 @@ from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.tempering import EXCHANGE_PREFIX, LadderPoint, Tempered, hotter_levels, temperature_of
-from bayesflex.steering import SteerPoint, steer
+from bayesflex.steering import SteerPoint, restored, steer
 from bayesflex.team import Team
 
 Array = NDArray[np.float64]
@@ -97,7 +98,7 @@ class Chain:
         self._likelihoods = [likelihood.clone() for likelihood in likelihoods]
         self._terms = [term.clone() for term in problem.terms]
         self._reporter, self._stop, self._checkpoint = reporter, stop, checkpoint
-        self._progress = Progress(problem.start, problem.mode_vectors, problem.start)
+        self._progress = Progress(problem.start, problem.mode_vectors, problem.start, problem.bodies)
         self._count = GradientCount()
         self._observe = Observer(problem)
         self._temperatures: tuple[float, ...] = (1.0,)
@@ -194,8 +195,12 @@ class Chain:
     def _heat_and_adapt(self, stage: int) -> tuple[HMC, KernelState]:
         """Warm up at a stage's resolution from the structure reached; return the kernel found and the state."""
         config, within = self._problem.config, self._progress.within
-        if APPROACHES[config.deformation][0] and within is None:
-            self._modes_for(self._progress.coords)
+        if within is None:
+            # Domains before modes: the latter note where they were computed.
+            if stage == len(self._stages) - 1:
+                self._find_bodies(self._progress.coords)
+            if APPROACHES[config.deformation][0]:
+                self._modes_for(self._progress.coords)
         posterior = self._posterior(stage)
         if isinstance(within, Heating):
             mass, begin = mass_of_arrays(posterior.deformation, within.masses), within.point
@@ -265,17 +270,25 @@ class Chain:
         """Move the structure along its modes towards the map of a stage."""
         progress, problem = self._progress, self._problem
         local = APPROACHES[problem.config.deformation][1]
-        contacts = [term for term in self._terms if term.name == "contacts"]
+        bodies = progress.bodies
+        # Stiff terms along the chain forbid straight steps. Where domains turn as bodies they tell what a linker can
+        # follow, and without them domains would be pulled off their linkers.
+        resisting = [term for term in self._terms if bodies is not None or term.name == "contacts"]
         free = Deformation("local", problem.start, problem.mode_vectors[:0])
         within = progress.within if isinstance(progress.within, Steering) else None
         if within is None:
             reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
         else:
             reluctance, longest = within.reluctance, within.longest
-        posterior = problem.posterior(self._likelihoods[stage], contacts, free, reluctance, self._count, self._team)
+        posterior = problem.posterior(self._likelihoods[stage], resisting, free, reluctance, self._count, self._team)
+
+        # Between steps linkers are what bends: restored whole, domains would give way to each other.
+        bending = None if bodies is None else bodies.max(axis=0) < 1.0
 
         def directions(coords: Array) -> Array:
             modes = self._modes_for(coords)
+            if bodies is not None:
+                return _orthonormal(np.concatenate([body_motions(coords, bodies), modes]))
             # Modes alone leave the centre of mass and the mean orientation where they are: when one domain moves,
             # the others recoil. Local displacements could undo that, and so may the motions as one.
             return np.concatenate([rigid_motions(coords), modes]) if local or problem.config.rigid else modes
@@ -286,7 +299,7 @@ class Chain:
 
         progress.coords = steer(
             posterior,
-            self._terms if local else (),
+            self._terms if local or bending is not None else (),
             progress.coords,
             directions,
             self._stages[stage].n_iterations,
@@ -294,7 +307,11 @@ class Chain:
             lambda coords: self._report_only(self._stages[stage].name, self._full(stage, coords), None),
             begin=None if within is None else within.point,
             on_point=pause,
+            bodies=bodies,
+            free=bending,
         )
+        if bending is not None:
+            progress.coords = restored(progress.coords, self._terms)
 
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""
@@ -313,10 +330,21 @@ class Chain:
             progress.modes_at = coords
         return progress.modes
 
+    def _find_bodies(self, coords: Array) -> None:
+        """Take the domains of the structure reached where it has moved far enough."""
+        progress = self._progress
+        # In "local" no modes are computed, and the distance is that from the start.
+        if not self._problem.config.recompute_modes or rmsd(coords, progress.modes_at) <= _MODES_MOVED:
+            return
+        try:
+            progress.bodies = self._problem.bodies_at(coords)
+        except InputError as error:
+            self._reporter.message(f"chain {self._index + 1}: the domains were not found anew: {error}")
+
     def _posterior(self, stage: int) -> Posterior:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
-        config, progress = self._problem.config, self._progress
-        deformation = Deformation.tethered(config.deformation, progress.coords, progress.modes, config.rigid)
+        progress = self._progress
+        deformation = self._problem.deformation(progress.coords, progress.modes, progress.bodies)
         return self._posterior_over(deformation, stage)
 
     def _posterior_over(self, deformation: Deformation, stage: int) -> Posterior:
@@ -352,7 +380,8 @@ class Chain:
         frozen = None
         if kernel is not None and state is not None:
             deformation = _deformation_of(kernel.levels[0])
-            frozen = FrozenKernel(deformation.start, deformation.modes, frozen_levels(kernel.levels, split(state)))
+            levels = frozen_levels(kernel.levels, split(state))
+            frozen = FrozenKernel(deformation.start, deformation.modes, deformation.bodies, levels)
         self._progress.n_gradients = self._count.n
         save_checkpoint(self._checkpoint, self._progress, self._rng.bit_generator.state, frozen)
         self._saved = time.monotonic()
@@ -369,11 +398,19 @@ class Chain:
             return None
         self._temperatures = tuple(level.temperature for level in frozen.levels)
         config = self._problem.config
-        deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid)
+        deformation = Deformation.tethered(config.deformation, frozen.start, frozen.modes, config.rigid, frozen.bodies)
         levels, replicas = thawed_levels(
             frozen.levels, self._posterior_over(deformation, -1), lambda value: self._tempered(deformation, value)
         )
         return ReplicaExchange(levels), join(replicas)
+
+
+def _orthonormal(directions: Array) -> Array:
+    """Return orthonormal directions of the same span, shape (n_independent, n_ca, 3)."""
+    flat = directions.reshape(len(directions), -1)
+    _, sizes, rows = np.linalg.svd(flat / np.linalg.norm(flat, axis=1, keepdims=True), full_matrices=False)
+    # Shifts and turns of domains that lie in a line, or modes that are nothing else, add no direction.
+    return np.ascontiguousarray(rows[sizes > 1e-6 * sizes[0]].reshape(-1, *directions.shape[1:]))
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

@@ -46,10 +46,11 @@ class FrozenLevel:
 
 @dataclass(frozen=True, eq=False)
 class FrozenKernel:
-    """What shapes the kernel that samples: base and modes of the deformation, and the levels, of which one samples."""
+    """What shapes the kernel that samples: base, modes and bodies of the deformation, and the levels; one samples."""
 
     start: Array  # (n_ca, 3)
     modes: Array  # (n_modes, n_ca, 3)
+    bodies: Array | None  # (n_bodies, n_ca)
     levels: tuple[FrozenLevel, ...]
 
 
@@ -108,6 +109,8 @@ class Progress:
         Structure at the end of the last stage, shape (n_ca, 3), Å.
     modes, modes_at
         Modes in use, (n_modes, n_ca, 3), and the structure they were computed at, (n_ca, 3).
+    bodies
+        Weights of the domains that move as rigid bodies, (n_bodies, n_ca), or None.
     stage, iteration, n_gradients
         Stages done, iterations reported, gradients evaluated.
     draws, records
@@ -119,6 +122,7 @@ class Progress:
     coords: Array
     modes: Array
     modes_at: Array
+    bodies: Array | None = None
     stage: int = 0
     iteration: int = 0
     n_gradients: int = 0
@@ -139,10 +143,12 @@ def save_checkpoint(path: Path, progress: Progress, rng_state: Any, kernel: Froz
         "coords": progress.coords,
         "modes": progress.modes,
         "modes_at": progress.modes_at,
+        **_bodies_array("bodies", progress.bodies),
         "draws": np.array(progress.draws.coords, dtype=np.float32),
     }
     if kernel is not None:
         arrays |= {"kernel_start": kernel.start, "kernel_modes": kernel.modes} | _levels_arrays(kernel.levels)
+        arrays |= _bodies_array("kernel_bodies", kernel.bodies)
     within, within_arrays = _taken_apart(progress.within)
     facts = {
         "within": within,
@@ -177,6 +183,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
                 saved["coords"],
                 saved["modes"],
                 saved["modes_at"],
+                saved.get("bodies"),
                 facts["stage"],
                 facts["iteration"],
                 facts["n_gradients"],
@@ -187,13 +194,17 @@ def load_checkpoint(path: Path) -> tuple[Progress, Any, FrozenKernel | None]:
             kernel = None
             if facts["levels"]:
                 levels = _levels_of(facts["levels"], saved)
-                kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], levels)
+                kernel = FrozenKernel(saved["kernel_start"], saved["kernel_modes"], saved.get("kernel_bodies"), levels)
     except Exception as error:  # a damaged archive fails in more ways than can be listed
         raise InputError(
             f"{path}: expected a checkpoint of bayesflex, got something else ({error}). "
             "Remove the output folder and start the fit anew."
         ) from error
     return progress, facts["rng"], kernel
+
+
+def _bodies_array(name: str, bodies: Array | None) -> dict[str, Any]:
+    return {} if bodies is None else {name: bodies}
 
 
 # The evaluation is kept with the position: made anew it would differ by rounding, since the gauge is reset after it.

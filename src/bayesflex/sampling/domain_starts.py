@@ -18,7 +18,7 @@ from bayesflex.chain import bonded_to_next
 from bayesflex.domain_search.density import Density, blurred_density, occupancies
 from bayesflex.domain_search.poses import BodyPose, tethers
 from bayesflex.domain_search.search import BodySearch
-from bayesflex.domains import LINKER_RESIDUES, Domains, boundaries, find_domains
+from bayesflex.domains import LINKER_RESIDUES, MOST_RESIDUES, Domains, boundaries, find_domains
 from bayesflex.errors import InputError
 from bayesflex.protocols import EnergyTerm, Likelihood
 from bayesflex.residue_runs import in_words
@@ -46,9 +46,6 @@ _LEAST_GAIN, _ALIKE = 2.0, 0.88
 
 #: Poses with this share of the best one's score are compared at the map's own resolution.
 _RIVAL = 0.8
-
-#: Larger models are not searched: their domains alone would take minutes to find.
-_MOST_RESIDUES = 20_000
 
 #: Poses compared, and alternative starts at most.
 _POSES, _MOST_STARTS = 8, 4
@@ -86,7 +83,7 @@ def find_starts(problem: Problem, likelihood: Likelihood, n_threads: int) -> Sta
         Threads to use; the result does not depend on it.
     """
     unchanged = Starts((problem.start,))
-    if len(problem.start) > _MOST_RESIDUES:
+    if len(problem.start) > MOST_RESIDUES:
         return unchanged
     try:
         domains = find_domains(problem.ca, problem.config.network_cutoff)

@@ -36,7 +36,7 @@ def mode_amplitudes(problem: Problem, coords: Array) -> Array:
     The structure is superposed on the start first where the fit may move it as a whole.
     """
     aligned = coords
-    if problem.config.deformation != "global" or problem.config.rigid:
+    if problem.config.deformation != "global" or problem.config.rigid or problem.domains is not None:
         fit = superimpose(coords, problem.start)
         aligned = coords @ fit.rotation.T + fit.translation
     modes = problem.mode_vectors

@@ -86,7 +86,11 @@ def with_matched_blocks(posterior: Posterior, theta: Array, displacements: Mass 
 
     In (q, x) the structure moves with the inverse mass ``M_x⁻¹ + Aᵀ M_q⁻¹ A``. M_q⁻¹ is the inverse of the curvature
     along the modes, measured by gradient differences, so that all modes move at one speed, faster than local
-    displacements would carry them; likewise for rotation and translation.
+    displacements would carry them; likewise for rotation and translation, and for the motions of rigid bodies together.
+    Where there are bodies and no local displacements one block holds all unknowns: modes and bodies make much the same
+    motions, and only a full matrix tells them apart. With bodies unknowns are scaled, before they are compared, by how
+    far each moves the structure: a translation by the root of the mass (number of residues), a rotation by the root of
+    the moment of inertia.
 
     Parameters
     ----------
@@ -107,16 +111,20 @@ def with_matched_blocks(posterior: Posterior, theta: Array, displacements: Mass 
         free = _over_coordinates(posterior, theta)
         stiffest = largest_eigenvalue(free, np.zeros(displacements.n_dim), displacements, rng)
     blocks: list[tuple[slice, Mass]] = []
-    for part in deformation.parts:
+    for part in _blocks(deformation):
         if displacements is not None and part == deformation.displacements:
             blocks.append((part, displacements))
             continue
-        curvature = _curvature(posterior, theta, part, _TURN if part == deformation.rotation else _SHIFT)
+        curvature = _curvature(posterior, theta, part)
+        lengths = np.ones(len(curvature))
+        if part.stop > deformation.motions.start:
+            lengths = _lengths(deformation, theta, part)
+            curvature /= np.outer(lengths, lengths)
         values, vectors = np.linalg.eigh(curvature)
         values = np.abs(values)
         scale = 1.0 if stiffest is None else _MODE_SPEED * stiffest
         softest = 1e-3 * float(values.max()) + 1e-12 if stiffest is None else _SOFTEST * stiffest
-        inverse = (vectors * (scale / np.maximum(values, softest))) @ vectors.T
+        inverse = (vectors * (scale / np.maximum(values, softest))) @ vectors.T / np.outer(lengths, lengths)
         blocks.append((part, DenseMass(0.5 * (inverse + inverse.T))))
     return BlockMass(blocks)
 
@@ -137,7 +145,7 @@ def mass_of_arrays(deformation: Deformation, arrays: list[Array]) -> BlockMass:
     """Return the mass that :func:`mass_arrays` took apart."""
     blocks = [
         (part, BandedMass(array) if part == deformation.displacements else DenseMass(array))
-        for part, array in zip(deformation.parts, arrays, strict=True)
+        for part, array in zip(_blocks(deformation), arrays, strict=True)
     ]
     return BlockMass(blocks)
 
@@ -224,11 +232,40 @@ def _gradient(terms: Sequence[EnergyTerm], coords: Array) -> Array:
     return gradient
 
 
-def _curvature(posterior: Posterior, theta: Array, part: slice, displacement: float) -> Array:
+def _blocks(deformation: Deformation) -> tuple[slice, ...]:
+    """Return the places of the unknowns that have a mass of their own."""
+    if deformation.n_bodies and not deformation.has_displacements:
+        return (slice(0, deformation.n_dim),)
+    return deformation.parts
+
+
+def _steps(deformation: Deformation) -> Array:
+    """Return the displacement of each unknown for differences, shape (n_dim,)."""
+    steps = np.full(deformation.n_dim, _SHIFT)
+    steps[deformation.rotation] = _TURN
+    for first in range(deformation.motions.start, deformation.motions.stop, 6):
+        steps[first : first + 3] = _TURN
+    return steps
+
+
+def _lengths(deformation: Deformation, theta: Array, part: slice) -> Array:
+    """Return how far the structure moves with each unknown of a block, |∂r/∂theta|, in Å per unit."""
+    steps = _steps(deformation)
+    lengths = np.empty(part.stop - part.start)
+    for index in range(part.start, part.stop):
+        step = np.zeros_like(theta)
+        step[index] = steps[index]
+        change = deformation.coordinates(theta + step) - deformation.coordinates(theta - step)
+        lengths[index - part.start] = np.linalg.norm(change) / (2.0 * steps[index])
+    return np.maximum(lengths, 1e-6)
+
+
+def _curvature(posterior: Posterior, theta: Array, part: slice) -> Array:
     """Return minus the Hessian of the log density within one block, by central differences of the gradient."""
     size = part.stop - part.start
+    steps = _steps(posterior.deformation)[part]
     curvature = np.zeros((size, size))
-    for index in range(size):
+    for index, displacement in enumerate(steps.tolist()):
         step = np.zeros_like(theta)
         step[part.start + index] = displacement
         ahead, behind = posterior(theta + step), posterior(theta - step)

@@ -14,6 +14,7 @@ from bayesflex.beads import BeadModel
 from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.deformation import Deformation
+from bayesflex.domains import Domains, blend_weights, find_domains
 from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, normal_modes
 from bayesflex.posterior import GradientCount, Posterior
@@ -58,6 +59,8 @@ class Problem:
         Normal modes of the start, at least those with the numbers in ``config.modes``; None in "local".
     reference
         Known answer, positions (n_matched, 3) in Å and the indices of its CA in the start, or None.
+    domains
+        Domains of the start, where each moves as a rigid body; None where none does.
     """
 
     ca: Structure
@@ -67,6 +70,7 @@ class Problem:
     terms: tuple[EnergyTerm, ...]
     modes: NormalModes | None
     reference: tuple[Array, NDArray[np.int64]] | None = None
+    domains: Domains | None = None
 
     @property
     def start(self) -> Array:
@@ -92,6 +96,36 @@ class Problem:
         count = max(self.config.modes) - FIRST_MODE + 1
         cutoff, reach = self.config.network_cutoff, extra_reach(self.ca)
         return self._selected(normal_modes(coords, count, cutoff, links=self._links, reach=reach))
+
+    @cached_property
+    def bodies(self) -> Array | None:
+        """How far each residue goes along with each domain, shape (n_domains, n_ca); None where none moves."""
+        return None if self.domains is None else blend_weights(self.domains.labels, bonded_to_next(self.ca))
+
+    def bodies_at(self, coords: Array) -> Array | None:
+        """Return :attr:`bodies` for the domains of the network at other positions (n_ca, 3).
+
+        Where that network has one domain alone, those of the start.
+
+        Raises
+        ------
+        InputError
+            If the network leaves residues loose.
+        """
+        if self.domains is None:
+            return None
+        found = find_domains(self.ca.with_coords(coords), self.config.network_cutoff)
+        return blend_weights(found.labels, bonded_to_next(self.ca)) if found.n_domains > 1 else self.bodies
+
+    def deformation(self, coords: Array, modes: Array, bodies: Array | None) -> Deformation:
+        """Return the deformation that is sampled about a structure (n_ca, 3), Å.
+
+        Where the whole moves as one besides, that is the motion of the largest domain, and the others move against it.
+        """
+        config = self.config
+        if bodies is not None and config.rigid:
+            bodies = bodies[1:]
+        return Deformation.tethered(config.deformation, coords, modes, config.rigid, bodies)
 
     def _selected(self, modes: NormalModes) -> Array:
         row = {int(number): index for index, number in enumerate(modes.numbers)}

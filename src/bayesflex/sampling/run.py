@@ -151,7 +151,8 @@ def _starts(
     """Return where chains start; chain k takes number k modulo their count."""
     config = problem.config
     # Poses of domains are proposals of the steering: without it, or with domains that cannot turn, there are none.
-    if not (config.domains and len(stages) > 1 and all(APPROACHES[config.deformation][:2])):
+    steered, free = APPROACHES[config.deformation]
+    if not (config.domains and len(stages) > 1 and steered and (free or problem.domains is not None)):
         return (problem.start,)
     with threadpool_limits(1):
         found = find_starts(problem, likelihoods[-2].clone(), thread_count(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from bayesflex.convergence import convergence
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
 from bayesflex.diagnostics import cc_centred, cc_mask
-from bayesflex.errors import BayesflexError
+from bayesflex.domain_motions import DomainMotion, measured_motions
+from bayesflex.domains import MOST_RESIDUES, find_domains
+from bayesflex.errors import BayesflexError, InputError
 from bayesflex.geometry import rmsd
 from bayesflex.map_preparation import mask_around
 from bayesflex.metrics import AMPLITUDE_PREFIX
@@ -106,6 +108,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     n_gradients = sum(chain.n_gradients for chain in sampled.chains)
     found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
     fitted_map = map_of(prepared, traces[0])
+    motions = _domain_motions(prepared, draws)
     validation, complaints = _validations(prepared, models[0])
     warnings = [*prepared.warnings]
     if len(clusters) > 1:
@@ -117,6 +120,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
         | summary_of_chains(trace, judged, clusters)
         | summary_of_exchanges(sampled.chains)
         | summary_of_assessment(found)
+        | {"domains": [asdict(motion) for motion in motions]}
         | {"seed": prepared.config.seed, "version": __version__, "warnings": warnings}
     )
     return FitResult(
@@ -134,11 +138,26 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
         clusters=clusters,
         other_models=tuple(models[1:]),
         assessment=found,
+        domain_motions=motions,
         validation=validation,
         warnings=tuple(warnings),
         summary=summary,
         inputs=inputs,
     )
+
+
+def _domain_motions(prepared: PreparedFit, draws: NDArray[np.float32]) -> tuple[DomainMotion, ...]:
+    """Return how the domains of the start moved; nothing where they were not to be looked for, or there is but one."""
+    problem, config = prepared.problem, prepared.config
+    domains = problem.domains
+    if domains is None and config.domains and len(problem.start) <= MOST_RESIDUES:
+        try:
+            domains = find_domains(prepared.ca, config.network_cutoff)
+        except InputError:  # a network too loose for so many modes has no domains to tell of
+            return ()
+    if domains is None or domains.n_domains < 2:
+        return ()
+    return measured_motions(domains, problem.start, draws, residue_labels(prepared.ca))
 
 
 def _validations(prepared: PreparedFit, fitted: Structure) -> tuple[dict[str, Validation], tuple[str, ...]]:

@@ -136,11 +136,11 @@ class ModeChoice:
             return f"modes: {self.chosen or 'none (local)'} chosen, {why}. {meaning}"
         if self.is_of_no_use:
             return (
-                "modes: no number of modes predicts the held-out data better than the start model does by more than "
-                f"one standard error. The fit goes on with {self.n_modes}, the fewest tried; what moves along them may "
+                "modes: no number of modes predicts the held-out data better than none does by more than one standard "
+                f"error. The fit goes on with {self.n_modes}, the fewest tried; what moves along them may "
                 "be noise."
             )
-        return f"modes: {self.chosen} chosen, {why}. In global, nothing but these modes can move."
+        return f"modes: {self.chosen} chosen, {why}. In global, nothing but these modes can bend the model."
 
 
 def first_modes(count: int) -> tuple[int, ...]:
@@ -274,7 +274,7 @@ def _prepared_trial(inputs: Inputs, config: FitConfig, number: int) -> PreparedF
 def _run_trial(fit: PreparedFit, number: int, checkpoints: Path | None) -> list[list[Array]]:
     """Run a trial fit; return draws of each chain, (n_ca, 3), Å, that of the highest mean log density first."""
     config = fit.config
-    if number == 0 and config.deformation == "global" and not config.rigid:
+    if number == 0 and config.deformation == "global" and not config.rigid and fit.problem.domains is None:
         return [[fit.problem.start]]  # nothing can move
     if checkpoints is not None:
         make_folder(checkpoints)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
+from bayesflex.deformation import APPROACHES
 from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
+from bayesflex.domains import MOST_RESIDUES, Domains, find_domains
 from bayesflex.elastic_network import listing
 from bayesflex.energy import build_prior
 from bayesflex.errors import ConfigError, InputError
@@ -26,8 +28,10 @@ from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
+from bayesflex.residue_runs import in_words
 from bayesflex.sampling import Problem, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
+from bayesflex.trace import residue_labels
 from bayesflex.units import sigma_of_resolution
 
 Array = NDArray[np.float64]
@@ -161,11 +165,30 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     reference = None
     if match is not None and inputs.reference is not None:
         reference = (inputs.reference.trace().coords[match.reference_index], match.model_index)
-    problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference)
+    config, domains = _domain_motions(ca, config, say)
+    problem = Problem(ca, config, target, beads, build_prior(ca, config), modes, reference, domains)
     evaluations = stage_evaluations(problem, stages)
     config = replace(config, evaluation=evaluations[0] if len(set(evaluations)) == 1 else ",".join(evaluations))
     problem = replace(problem, config=config)
     return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
+
+
+def _domain_motions(ca: Structure, config: FitConfig, say: Callable[[str], None]) -> tuple[FitConfig, Domains | None]:
+    """Return settings in which it is decided whether domains move as rigid bodies, and the domains that do."""
+    wanted = config.domain_motions
+    if wanted == "off" or (wanted == "auto" and APPROACHES[config.deformation][1]):
+        return replace(config, domain_motions="off"), None
+    if wanted == "auto" and ca.n_atoms > MOST_RESIDUES:
+        say(f"domain motions: not looked for in models of more than {MOST_RESIDUES} residues; --domain-motions on does")
+        return replace(config, domain_motions="off"), None
+    domains = find_domains(ca, config.network_cutoff)
+    if domains.n_domains < 2:
+        say("domain motions: the network has one domain alone, and none moves by itself")
+        return replace(config, domain_motions="off"), None
+    labels = residue_labels(ca)
+    each = "; ".join(in_words(domains.residues((k,)), labels) for k in range(domains.n_domains))
+    say(f"domain motions: {domains.n_domains} domains, each a rigid body: {each}")
+    return replace(config, domain_motions="on"), domains
 
 
 def as_table(rows: list[tuple[str, str]]) -> str:

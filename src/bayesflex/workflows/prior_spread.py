@@ -52,12 +52,13 @@ def prior_draws(problem: Problem, draws: NDArray[np.floating[Any]], n_gradients:
     config = problem.config
     rng = np.random.default_rng([config.seed, _N_CHAINS])
     n_kept = int(np.clip(_SHARE * n_gradients / (_N_CHAINS * config.steps), _FEWEST, _MOST))
-    modes = _modes(problem, draws.mean(axis=0, dtype=np.float64))
+    reached = draws.mean(axis=0, dtype=np.float64)
+    modes, bodies = _modes(problem, reached), _bodies(problem, reached)
     kept = []
     mass: Mass | None = None
     step, n_steps = 0.0, config.steps
     for coords in thinned(draws, _N_CHAINS).astype(np.float64):
-        posterior = _prior(problem, coords, modes)
+        posterior = _prior(problem, coords, modes, bodies)
         theta = np.zeros(posterior.deformation.n_dim)
         state = KernelState(theta, posterior(theta))
         if mass is None:
@@ -86,14 +87,28 @@ def _modes(problem: Problem, coords: Array) -> Array:
         return problem.mode_vectors
 
 
-def _prior(problem: Problem, coords: Array, modes: Array) -> Posterior:
+def _bodies(problem: Problem, coords: Array) -> Array | None:
+    """Return the domains that moved as rigid bodies, shape (n_bodies, n_ca); None where they add nothing."""
+    if APPROACHES[problem.config.deformation][1]:
+        return None
+    if not problem.config.recompute_modes:
+        return problem.bodies
+    try:
+        return problem.bodies_at(coords)
+    except InputError:
+        return problem.bodies
+
+
+def _prior(problem: Problem, coords: Array, modes: Array, bodies: Array | None) -> Posterior:
     """Return the prior over the unknowns of a deformation of a draw."""
     config = problem.config
-    approach = "local" if APPROACHES[config.deformation][1] else config.deformation
+    deformation = problem.deformation(coords, modes, bodies)
+    if APPROACHES[config.deformation][1]:
+        deformation = Deformation.tethered("local", coords, modes, config.rigid)
     return Posterior(
         None,
         [term.clone() for term in problem.terms],
-        Deformation.tethered(approach, coords, modes, config.rigid),
+        deformation,
         thermal_energy(config.temperature),
         problem.start.mean(axis=0),
         config.centre_sd,

@@ -21,6 +21,7 @@ from bayesflex.config import FitConfig
 from bayesflex.config_files import config_to_toml
 from bayesflex.convergence import Convergence, write_convergence
 from bayesflex.density_map import DensityMap
+from bayesflex.domain_motions import DomainMotion, write_domain_motions
 from bayesflex.html_tables import html_list, html_table
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
@@ -42,6 +43,7 @@ from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_
 from bayesflex.workflows.report import KnownInputs, report_or_warning
 from bayesflex.workflows.run_files import (
     CONFIG_FILE,
+    DOMAIN_MOTIONS_FILE,
     ENSEMBLE_SIZE,
     METRICS_FILE,
     SUMMARY_FILE,
@@ -102,6 +104,8 @@ class FitResult:
         A fitted model for each of the other clusters, as far as they are written.
     assessment
         Uncertainty of each residue, and what the fit leaves of the map.
+    domain_motions
+        How each domain of the start turned and shifted; empty where there is but one.
     validation
         Of the model as given ("start") and of ``fitted``; empty where a model cannot be judged, which is then a
         warning.
@@ -129,6 +133,7 @@ class FitResult:
     clusters: tuple[Cluster, ...]
     other_models: tuple[Structure, ...]
     assessment: Assessment
+    domain_motions: tuple[DomainMotion, ...]
     validation: Mapping[str, Validation]
     warnings: tuple[str, ...]
     summary: Mapping[str, Any]
@@ -236,6 +241,8 @@ def write_result(result: FitResult, out: Path) -> None:
     write_metrics(result.records, result.metric_columns, out / METRICS_FILE)
     save_trace(result.trace, out / TRACE_FILE)
     write_convergence(result.convergence, out / "diagnostics.csv")
+    if result.domain_motions:
+        write_domain_motions(result.domain_motions, out / DOMAIN_MOTIONS_FILE)
     if result.mode_choice is not None:
         write_mode_scores(result.mode_choice, out / MODE_SCORES_FILE)
     table = result.metrics

@@ -8,6 +8,7 @@ from bayesflex.io.atomic import atomic_path
 
 CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, LOG_FILE = "config.toml", "summary.json", "metrics.csv", "log.txt"
 TRACE_FILE, REPORT_FILE = "trace.nc", "report.html"
+DOMAIN_MOTIONS_FILE = "domain_motions.csv"
 
 #: Models of ``ensemble.cif``, at most.
 ENSEMBLE_SIZE = 50
