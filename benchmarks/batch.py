@@ -3,11 +3,15 @@
 Small proteins and maps are made, ``bayesflex batch`` fits them on two workers of this machine, and a worker is killed
 by SIGKILL while it fits, as often as asked for. In the end there must be one complete result for each job, and what
 killed jobs come to must be what a fit by itself comes to.
+
+With ``--external`` the workers are those of a cluster that runs already: ``dask scheduler`` and two ``dask worker`` as
+processes of their own, which the command is told of by ``--scheduler``. A killed worker is not started again there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -16,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bayesflex.io.maps import write_map
@@ -65,10 +70,56 @@ def kill_a_worker(out: Path, spared: set[str]) -> str | None:
     return None
 
 
-def run(folder: Path, n_jobs: int, n_kills: int) -> list[str]:
+@contextlib.contextmanager
+def external_cluster(folder: Path, n_workers: int) -> Iterator[str]:
+    """Give the address of a scheduler with workers, each a process of its own, as a cluster's users start them."""
+    contact = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    # Without a nanny, which would start a killed worker again.
+    worker = [*dask, "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
+    known = ["--scheduler-file", str(contact)]
+    place = ["--local-directory", str(folder / "dask")]
+    processes = []
+    with (folder / "cluster.log").open("wb") as log:
+
+        def begin(command: list[str]) -> None:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+
+        try:
+            begin([*scheduler, *known])
+            deadline = time.monotonic() + 60.0
+            while not contact.is_file() or not contact.read_text():
+                if time.monotonic() > deadline or processes[0].poll() is not None:
+                    raise RuntimeError(f"the scheduler did not start: {(folder / 'cluster.log').read_text()}")
+                time.sleep(0.1)
+            for _ in range(n_workers):
+                begin([*worker, *known, *place])
+            yield str(json.loads(contact.read_text())["address"])
+        finally:
+            for process in processes[::-1]:
+                process.terminate()
+            for process in processes:
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def run(folder: Path, n_jobs: int, n_kills: int, external: bool = False) -> list[str]:
     """Run a batch and kill workers; return what is wrong with its results."""
+    with contextlib.ExitStack() as stack:
+        where = ["--workers", "2"]
+        if external:
+            where = ["--scheduler", stack.enter_context(external_cluster(folder, 2))]
+        return run_on(folder, n_jobs, n_kills, where)
+
+
+def run_on(folder: Path, n_jobs: int, n_kills: int, where: list[str]) -> list[str]:
+    """Run a batch on the workers that the flags name."""
     table, out = make_jobs(folder, n_jobs), folder / "out"
-    command = [sys.executable, "-m", "bayesflex", "batch", str(table), "-o", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "bayesflex", "batch", str(table), "-o", str(out), *where]
     killed: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         began = last = time.monotonic()
@@ -104,9 +155,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=24)
     parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--external", action="store_true", help="on a cluster of processes that run already")
     options = parser.parse_args()
+    if options.external and options.kills > 1:
+        parser.error("--external: of two workers that are not started again only one can be killed")
     with tempfile.TemporaryDirectory() as folder:
-        problems = run(Path(folder), options.jobs, options.kills)
+        problems = run(Path(folder), options.jobs, options.kills, options.external)
     print("; ".join(problems) or f"{options.jobs} results, each once; killed jobs as by themselves")
     return 1 if problems else 0
 

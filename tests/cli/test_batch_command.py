@@ -95,8 +95,10 @@ def test_a_second_batch_in_the_folder_is_refused(run, jobs, tmp_path, here):
 
 
 @pytest.mark.slow
-def test_killed_workers_cost_no_result(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.batch", "--jobs", "4", "--kills", "1"]
+@pytest.mark.parametrize("where", [["--jobs", "4"], ["--jobs", "3", "--external"]], ids=["here", "cluster"])
+def test_killed_workers_cost_no_result(where):
+    """Of this machine, and of a cluster of processes that runs already."""
+    command = [sys.executable, "-m", "benchmarks.batch", "--kills", "1", *where]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 results, each once" in done.stdout
+    assert f"{where[1]} results, each once" in done.stdout
