@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import numpy as np
@@ -170,6 +172,34 @@ def test_stopped_while_a_ladder_is_made_it_goes_on_from_there(number, ladder, tm
     assert (progress.within.warming is None) == (number > 16)
     resumed = run_chain(path, threading.Event())
     assert len(points) == 24  # those that were made before, and those that were left
+    assert_same_chains([resumed], ladder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("number", [12, 20])
+def test_killed_while_a_ladder_is_made_it_goes_on_from_the_checkpoint(number, ladder, tmp_path, monkeypatch):
+    """By SIGKILL, after which nothing can be tidied up: once while a level warms up, once while all exchange."""
+    monkeypatch.setattr(chain_module, "_CHECKPOINT_INTERVAL", -1.0)
+    points = []
+    real = chain_module.frozen_ladder
+
+    def counted(point):
+        points.append(point)
+        if len(points) == number and os.getpid() != tests:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(point)
+
+    monkeypatch.setattr(chain_module, "frozen_ladder", counted)
+    path, tests = tmp_path / "chain-1.npz", os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            run_chain(path, threading.Event())
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    resumed = run_chain(path, threading.Event())
+    assert len(points) == 24 - (number - 1)  # the one that was not kept is made again
     assert_same_chains([resumed], ladder)
 
 
