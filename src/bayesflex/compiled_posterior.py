@@ -110,7 +110,7 @@ class Workspace(NamedTuple):
     velocity: Array  # (n_dim,)
 
 
-@njit(**KERNEL)
+@njit(**PART)
 def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-untyped-def]
     """Return the log likelihood and its derivatives by cross and power."""
     if form == _GAUSSIAN:
@@ -195,7 +195,7 @@ def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def
     return _DONE, log_density, log_likelihood, energy
 
 
-@njit(**KERNEL)
+@njit(**PART)
 def _all_finite(values):  # type: ignore[no-untyped-def]
     # A sum is finite where all terms are, short of overflow, and takes no branch.
     total = 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import SuperLU, splu
 
-from bayesflex.compiling import ALLOCATING
+from bayesflex.compiling import KERNEL
 from bayesflex.errors import InputError
 from bayesflex.neighbours import pairs_within_reach
 
@@ -26,14 +26,13 @@ CHAIN_STIFFNESS = 10.0
 _LISTED = 8
 
 
-@njit(**ALLOCATING)
-def _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks):  # type: ignore[no-untyped-def]
-    """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second."""
+@njit(**KERNEL)
+def _hessian_kernel(coords, first, second, stiffness, place, column, blocks, diagonal):  # type: ignore[no-untyped-def]
+    """Fill the blocks of the Hessian, row by row and in order of columns. Pairs are sorted by first, then second.
+
+    ``place`` (n,) is where each row begins at first, and ``diagonal`` (n, 3, 3) zero.
+    """
     n = coords.shape[0]
-    place = np.empty(n, np.int64)
-    for i in range(n):
-        place[i] = row_start[i]
-    diagonal = np.zeros((n, 3, 3))
     m = 0
     for i in range(n):
         # All partners below i have put themselves into row i by now.
@@ -135,7 +134,8 @@ def network_hessian(
     np.cumsum(np.bincount(first, minlength=n) + np.bincount(second, minlength=n) + 1, out=row_start[1:])
     column = np.empty(row_start[-1], np.int64)
     blocks = np.empty((row_start[-1], 3, 3))
-    _hessian_kernel(coords, first, second, stiffness, row_start, column, blocks)
+    begin = row_start[:-1].astype(np.int64)
+    _hessian_kernel(coords, first, second, stiffness, begin, column, blocks, np.zeros((n, 3, 3)))
     return sparse.bsr_matrix((blocks, column, row_start), shape=(3 * n, 3 * n))
 
 

@@ -10,6 +10,7 @@ along an axis, component m (0 to n - 1) has the spatial frequency m / (2 n v).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ import scipy.signal
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesflex.compiling import ALLOCATING
+from bayesflex.compiling import KERNEL
 from bayesflex.density_map import DensityMap
 from bayesflex.errors import InputError
 
@@ -299,17 +300,17 @@ def _check_coords(density: DensityMap, coords: Array) -> None:
         )
 
 
-@njit(**ALLOCATING)
+@njit(**KERNEL)
 def _nearest_squares_kernel(index: Array, voxel_size: Array, reach: float, squares: Array) -> None:
     """Lower each voxel's squared distance (Å²) to the nearest of the fractional indices (n, 3), within reach (Å)."""
     nz, ny, nx = squares.shape
-    reach_x, reach_y, reach_z = reach / voxel_size
+    reach_x, reach_y, reach_z = reach / voxel_size[0], reach / voxel_size[1], reach / voxel_size[2]
     for n in range(len(index)):
-        x, y, z = index[n]
-        for k in range(max(0, int(np.ceil(z - reach_z))), min(nz, int(np.floor(z + reach_z)) + 1)):
+        x, y, z = index[n, 0], index[n, 1], index[n, 2]
+        for k in range(max(0, math.ceil(z - reach_z)), min(nz, math.floor(z + reach_z) + 1)):
             square_z = ((k - z) * voxel_size[2]) ** 2
-            for j in range(max(0, int(np.ceil(y - reach_y))), min(ny, int(np.floor(y + reach_y)) + 1)):
+            for j in range(max(0, math.ceil(y - reach_y)), min(ny, math.floor(y + reach_y) + 1)):
                 square_yz = square_z + ((j - y) * voxel_size[1]) ** 2
-                for i in range(max(0, int(np.ceil(x - reach_x))), min(nx, int(np.floor(x + reach_x)) + 1)):
+                for i in range(max(0, math.ceil(x - reach_x)), min(nx, math.floor(x + reach_x) + 1)):
                     square = square_yz + ((i - x) * voxel_size[0]) ** 2
                     squares[k, j, i] = min(squares[k, j, i], square)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesflex.compiling import ALLOCATING, KERNEL
+from bayesflex.compiling import KERNEL
 from bayesflex.neighbours import COORDINATE_LIMIT
 from bayesflex.simd import WIDTH, any_of, load, splat
 
@@ -123,14 +123,18 @@ def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-de
                 boxes[box, k], boxes[box, 3 + k] = low, high
 
 
-@njit(**ALLOCATING)
-def _list_kernel(positions, places, reach2, levels, boxes, start, partner, rows):  # type: ignore[no-untyped-def]
-    """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit."""
+@njit(**KERNEL)
+def _list_kernel(  # type: ignore[no-untyped-def]
+    positions, places, reach2, levels, boxes, stack, start, partner, rows
+):
+    """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit.
+
+    ``stack`` (``_BRANCHES`` times the number of levels, 2) is a workspace.
+    """
     top = levels.shape[0] - 2
     room, n_places = partner.shape[0], positions.shape[1]
     reach = splat(reach2)
     count = 0
-    stack = np.empty((_BRANCHES * levels.shape[0], 2), np.int64)
     start[0] = 0
     for tile in range(levels[1]):
         stack[0, 0], stack[0, 1] = top, 0
@@ -211,6 +215,7 @@ class Tiles:
             sizes.append(1)
         self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._boxes = np.empty((self._levels[-1], 6))
+        self._stack = np.empty((_BRANCHES * len(self._levels), 2), np.int64)
         limit = np.full(3, COORDINATE_LIMIT)
         self.arrays = TileArrays(
             np.ascontiguousarray(places, dtype=np.int64),
@@ -245,6 +250,7 @@ class Tiles:
                 self._reach2,
                 self._levels,
                 self._boxes,
+                self._stack,
                 arrays.start,
                 arrays.partner,
                 arrays.rows,

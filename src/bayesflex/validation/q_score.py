@@ -6,6 +6,7 @@ none.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def _q_score_kernel(  # type: ignore[no-untyped-def]
     for n in range(coords.shape[0]):
         x, y, z = coords[n, 0], coords[n, 1], coords[n, 2]
         centre = _trilinear(values, (x - origin[0]) / voxel[0], (y - origin[1]) / voxel[1], (z - origin[2]) / voxel[2])
-        if np.isnan(centre):
+        if math.isnan(centre):
             continue
         # Values are counted from that of the centre, so that sums of squares keep their digits.
         count = float(POINTS)
@@ -159,7 +160,7 @@ def _q_score_kernel(  # type: ignore[no-untyped-def]
                         n_kept += 1
                 if n_kept >= POINTS:
                     break
-            v = np.exp(-0.5 * (radius / REFERENCE_SIGMA) ** 2)
+            v = math.exp(-0.5 * (radius / REFERENCE_SIGMA) ** 2)
             for m in range(n_kept):
                 p = kept[m]
                 u = (
@@ -181,4 +182,4 @@ def _q_score_kernel(  # type: ignore[no-untyped-def]
         of_u, of_v = sum_uu - sum_u * sum_u / count, sum_vv - sum_v * sum_v / count
         # A point outside the box makes all of it NaN, which no comparison passes.
         if of_u > 1e-12 * sum_uu and of_v > 0.0:
-            scores[n] = covariance / np.sqrt(of_u * of_v)
+            scores[n] = covariance / math.sqrt(of_u * of_v)
