@@ -68,10 +68,11 @@ def fitted(**changes):
     return fit.problem, chain
 
 
-def test_by_default_global_has_domain_motions_and_others_not():
+def test_by_default_combined_alone_has_no_domain_motions():
     assert find_domains(prepared().ca, 10.0).n_domains > 1
     assert prepared().config.domain_motions == "on"
     assert prepared().problem.domains is not None
+    assert prepared(deformation="local").config.domain_motions == "on"
     assert prepared(deformation="combined").config.domain_motions == "off"
     assert prepared(deformation="combined").problem.bodies is None
     assert prepared(deformation="combined", domain_motions="on").problem.bodies is not None

@@ -176,12 +176,18 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
 def _domain_motions(ca: Structure, config: FitConfig, say: Callable[[str], None]) -> tuple[FitConfig, Domains | None]:
     """Return settings in which it is decided whether domains move as rigid bodies, and the domains that do."""
     wanted = config.domain_motions
-    if wanted == "off" or (wanted == "auto" and APPROACHES[config.deformation][1]):
+    if wanted == "off" or (wanted == "auto" and all(APPROACHES[config.deformation])):
         return replace(config, domain_motions="off"), None
     if wanted == "auto" and ca.n_atoms > MOST_RESIDUES:
         say(f"domain motions: not looked for in models of more than {MOST_RESIDUES} residues; --domain-motions on does")
         return replace(config, domain_motions="off"), None
-    domains = find_domains(ca, config.network_cutoff)
+    try:
+        domains = find_domains(ca, config.network_cutoff)
+    except InputError as error:
+        if wanted == "on":
+            raise
+        say(f"domain motions: none, since the network has no domains to tell of ({error})")
+        return replace(config, domain_motions="off"), None
     if domains.n_domains < 2:
         say("domain motions: the network has one domain alone, and none moves by itself")
         return replace(config, domain_motions="off"), None
