@@ -337,7 +337,8 @@ class ProgressReporter:
         chains = [chain for chain in self._chains.values() if chain.stage]
         first, last = min(chain.iteration for chain in chains), max(chain.iteration for chain in chains)
         where = f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
-        stages = " to ".join(dict.fromkeys(c.stage for c in sorted(chains, key=lambda c: c.iteration)))
+        reached = sorted({chain.stage for chain in chains}, key=_stage_order)
+        stages = reached[0] if len(reached) == 1 else f"{reached[0]} to {reached[-1]}"
         correlations = [chain.correlation for chain in chains if math.isfinite(chain.correlation)]
         parts = [f"{stages}, iteration {where} of {self._n_iterations}"]
         if correlations:
@@ -371,6 +372,12 @@ class ProgressReporter:
                     str(chain.n_divergent),
                 )
             return Group(overall, table)
+
+
+def _stage_order(stage: str) -> tuple[float, str]:
+    """Return what stages are sorted by: the start, then the warm-up by its numbers, then all else."""
+    number = stage.rpartition("-")[2]
+    return (-1.0 if stage == "start" else float(number) if number.isdecimal() else math.inf), stage
 
 
 @dataclass

@@ -51,6 +51,15 @@ def test_packages_that_are_missing_or_old_are_noticed(monkeypatch):
     assert doctor._package("numpy", "1.26")[0]
 
 
+def test_an_optional_package_that_is_missing_is_told_and_no_fault(monkeypatch):
+    assert doctor._optional("numpy", "any", "nothing is missing") == doctor.version("numpy")
+    text = doctor._optional("no-such-package", "batch", "there is no bayesflex batch")
+    assert text == "not installed, so there is no bayesflex batch: python -m pip install 'bayesflex[batch]' adds it"
+    monkeypatch.setattr(doctor, "_OPTIONAL", {"no-such-package": ("batch", "something is not there")})
+    monkeypatch.setattr(doctor, "guarded", lambda name, check: doctor.Check(name, True, ""))
+    assert all(check.ok for check in doctor.examine())
+
+
 def test_a_cache_that_cannot_be_written_is_noticed(monkeypatch):
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
     check = doctor.guarded("cache", doctor._cache)

@@ -63,6 +63,7 @@ def test_validate_with_half_maps_and_mask(run, named):
     assert (found["model"], found["map"]) == (f"{named}.cif", f"{named}.mrc")
 
 
+@pytest.mark.slow
 def test_fit_and_report(run, named):
     few = ["--no-anneal", "--warmup-iterations", 2, "--iterations", 2, "--chains", 1, "--steps", 2, "--modes", 1]
     files = after_options(f"{named}.cif", f"{named}.mrc")

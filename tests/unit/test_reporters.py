@@ -263,6 +263,17 @@ def test_plain_lines_come_at_each_stage_and_every_few_seconds() -> None:
     assert all("\x1b" not in line for line in lines)
 
 
+def test_stages_are_told_in_the_order_in_which_chains_pass_them() -> None:
+    """A chain that left a stage early has more stages behind it and fewer iterations."""
+    progress, text, clock = plain_progress()
+    progress.start(4, 100)
+    for chain, (iteration, stage) in enumerate([(17, "warmup-10"), (20, "warmup-2"), (25, "sampling"), (0, "start")]):
+        clock.now += 10.0
+        progress.record(row(chain, iteration, stage))
+    lines = [line.split(",")[0] for line in text.getvalue().splitlines()]
+    assert lines == ["warmup-10", "warmup-2 to warmup-10", "warmup-2 to sampling", "start to sampling"]
+
+
 def test_time_left_of_a_resumed_fit_counts_what_it_did_itself() -> None:
     progress, text, clock = plain_progress()
     progress.start(1, 1000)

@@ -49,6 +49,13 @@ _STEP, _DIFFERENCE_ERROR = 1e-4, 1e-5
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;>]*(?:>=\s*([\d.]+))?")
 
 
+#: Packages that some commands need: the extra that brings each, and what is not there without it.
+_OPTIONAL = {
+    "cctbx-base": ("validation", "there are no Ramachandran regions"),
+    "distributed": ("batch", "there is no bayesflex batch"),
+}
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that was looked at.
@@ -72,6 +79,8 @@ def examine() -> Iterator[Check]:
     """Look at the installation, one thing after the other; what fails is a check that is not ok, and no exception."""
     yield Check("bayesflex", True, f"{__version__}, Python {python_version()} on {sys.platform} {machine()}")
     yield from (guarded(f"package {name}", check) for name, check in _packages())
+    for name, (extra, without) in _OPTIONAL.items():
+        yield Check(f"optional package {name}", True, _optional(name, extra, without))
     yield guarded("compiled kernels are kept", _cache)
     yield guarded("folder for temporary files", _temporary)
     yield guarded("threads", _threads)
@@ -101,6 +110,13 @@ def _packages() -> Iterator[tuple[str, Callable[[], tuple[bool, str]]]]:
         if match is not None and "extra ==" not in requirement:
             name, least = match.group(1), match.group(2) or "0"
             yield name, lambda name=name, least=least: _package(name, least)  # type: ignore[misc]
+
+
+def _optional(name: str, extra: str, without: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return f"not installed, so {without}: python -m pip install 'bayesflex[{extra}]' adds it"
 
 
 def _package(name: str, least: str) -> tuple[bool, str]:
