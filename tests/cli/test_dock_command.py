@@ -141,6 +141,10 @@ def test_a_fit_docks_first(run, inputs, tmp_path):
     config = load_config(tmp_path / "out" / "config.toml", {})
     assert config.dock
     assert len(config.pose) == 6
+    with (tmp_path / "out" / "poses.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(rows[0][name]) for name in ("rx", "ry", "rz", "tx", "ty", "tz")] == pytest.approx(config.pose)
+    assert not (tmp_path / "out" / "domain_poses.csv").exists()
 
 
 @pytest.mark.slow

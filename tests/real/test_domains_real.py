@@ -53,7 +53,7 @@ def test_the_six_n_domains_of_p97_are_one_cluster_each(data_dir):
 
 def placed(start, density, answer, resolution):
     fit = prepare(Inputs(start, density, answer), FitConfig(resolution=resolution), lambda text: None)
-    found = find_starts(fit.problem, stage_likelihoods(fit.problem, fit.stages)[-2], 2)
+    found = find_starts(fit.problem, stage_likelihoods(fit.problem, fit.stages), 2)
     match = match_residues(fit.ca, answer.ca_trace())
     truth = answer.ca_trace().coords[match.reference_index]
     return found, fit.ca.select(match.model_index), [coords[match.model_index] for coords in found.structures], truth
@@ -72,11 +72,18 @@ def test_the_n_domains_of_p97_are_placed(data_dir):
 
 
 @pytest.mark.slow
-def test_domain_1_of_rf2_is_placed_in_a_real_map_and_its_rival_is_told(data_dir):
+def test_the_domains_of_rf2_are_placed_together_in_a_real_map_and_their_rivals_are_told(data_dir):
     start, answer = (read_structure(data_dir / "rf2" / name) for name in ("1gqe_docked.pdb", "1mi6.pdb"))
     found, ca, structures, truth = placed(start, read_map(data_dir / "rf2" / "emd_1010.mrc"), answer, 11.0)
     first = (ca.residue_number >= 4) & (ca.residue_number <= 111)
     assert rmsd(ca.coords[first], truth[first]) > 25.0
-    assert min(rmsd(coords[first], truth[first]) for coords in structures) < 6.0
-    assert len(structures) > 1
-    assert any("fit alike" in text for text in found.messages)
+    assert rmsd(structures[0][first], truth[first]) < 9.0
+    # By its score alone, another pose of 225-297 would be taken, which is the wrong way round.
+    assert rmsd(ca.coords, truth) > 22.0
+    assert rmsd(structures[0], truth) < 7.5
+    for step in (1, 2):
+        (taken,) = (pose for pose in found.poses if pose.step == step and pose.taken)
+        others = [pose for pose in found.poses if pose.step == step and not pose.taken]
+        assert all(pose.log_density < taken.log_density - 10.0 for pose in others)
+        assert max(pose.score for pose in others) > 0.88 * taken.score
+    assert max(pose.score for pose in others) > taken.score

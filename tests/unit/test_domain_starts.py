@@ -11,10 +11,13 @@ from small_fit import Keeper
 
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
+from bayesflex.domains import Domains
+from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd, rotation_of_vector
 from bayesflex.rendering import render
-from bayesflex.sampling import run_chains, stage_likelihoods
-from bayesflex.sampling.domain_starts import _share_moved, find_starts
+from bayesflex.sampling import chain_starts, run_chains, stage_likelihoods
+from bayesflex.sampling.arrangements import Arranger, share_moved
+from bayesflex.sampling.domain_starts import find_starts, load_starts, save_starts
 from bayesflex.synthetic import two_domain_layout, two_domain_protein
 from bayesflex.workflows.preparation import Inputs, prepare
 
@@ -58,7 +61,7 @@ def prepared(from_truth: bool, **changes):
 @cache
 def starts(from_truth: bool):
     fit = prepared(from_truth)
-    return find_starts(fit.problem, stage_likelihoods(fit.problem, fit.stages)[-2], 1)
+    return find_starts(fit.problem, stage_likelihoods(fit.problem, fit.stages), 1)
 
 
 def test_a_domain_outside_of_its_density_is_placed_and_its_linker_closed():
@@ -66,10 +69,15 @@ def test_a_domain_outside_of_its_density_is_placed_and_its_linker_closed():
     found = starts(False)
     assert rmsd(start.coords, truth) > 10.0
     assert rmsd(found.structures[0], truth) < 2.5
-    assert len(found.messages) == 1
+    assert len(found.messages) == len(found.structures) == 1
     assert "was placed by a search" in found.messages[0]
-    # Bundles of helices look nearly alike when turned half about: what fits alike is told.
-    assert (len(found.structures) > 1) == ("fit alike" in found.messages[0])
+    taken = [pose for pose in found.poses if pose.taken]
+    assert len(taken) == 1
+    assert taken[0].score > taken[0].score_here + 2.0
+    assert 90.0 < taken[0].angle < 130.0
+    # Bundles of helices look nearly alike when turned half about: what was compared is told.
+    for pose in found.poses:
+        assert pose.taken or (pose.log_density < taken[0].log_density and pose.apart > 5.0)
     bonds = np.linalg.norm(np.diff(found.structures[0], axis=0), axis=1)
     before = np.linalg.norm(np.diff(start.coords, axis=0), axis=1)
     assert np.abs(bonds - before).max() < 0.3
@@ -101,10 +109,35 @@ def test_chains_start_from_what_was_placed_and_report_the_start_first():
     assert correlations[1] > correlations[0] + 0.1
 
 
+def test_what_was_found_is_kept_for_a_fit_that_is_resumed(tmp_path):
+    fit, heard = prepared(False), Keeper()
+    path = tmp_path / "starts.npz"
+    save_starts(path, starts(False))
+    for found in (load_starts(path), chain_starts(fit.problem, fit.stages, [], heard, tmp_path)):  # nothing is searched
+        np.testing.assert_array_equal(found.structures, starts(False).structures)
+        np.testing.assert_equal(found.poses, starts(False).poses)
+        np.testing.assert_equal(found.log_densities, starts(False).log_densities)
+        assert found.messages == starts(False).messages
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"starts.npz: expected starts of chains"):
+        load_starts(path)
+
+
+def test_bodies_are_those_of_the_clustering_and_those_that_chains_link():
+    fit = prepared(False)
+    labels = np.repeat([0, 1, 2, 0, 3, 0], [20, 50, 30, 30, 20, 10])
+    domains = Domains(labels, ((0, 1, 2, 3), (0, 3), (1,), (2,), (3,)), np.zeros(N, dtype=bool))
+    found = Arranger(fit.problem, domains, stage_likelihoods(fit.problem, fit.stages))
+    # 1 and 2 follow each other; 3 is too small, and held by the largest domain on both sides.
+    assert found.bodies(np.array([False, True, True, True])) == [(1, 2), (1,)]
+    assert found.bodies(np.array([False, True, False, True])) == [(1,)]
+    assert found.bodies(np.array([True, False, False, False])) == []
+
+
 def test_linkers_go_along_bit_by_bit():
     body = np.array([False] * 8 + [True] * 8)
-    share = _share_moved(body, np.ones(15, dtype=bool))
+    share = share_moved(body, np.ones(15, dtype=bool))
     assert np.all(np.diff(share) >= 0.0)
     np.testing.assert_array_equal(share[[0, 4, 11, 15]], [0.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(share[5:11], np.arange(1, 7) / 7.0)
-    np.testing.assert_array_equal(_share_moved(body, np.zeros(15, dtype=bool)), body)
+    np.testing.assert_array_equal(share_moved(body, np.zeros(15, dtype=bool)), body)

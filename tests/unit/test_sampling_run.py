@@ -179,7 +179,7 @@ def test_an_interrupt_by_the_user_stops_all_chains_and_leaves_checkpoints(tmp_pa
         assert progress.stage == 2
         assert kernel is not None
         assert len(progress.records) >= 1 + 1 + 1 + 8
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain-1.npz", "chain-2.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain-1.npz", "chain-2.npz", "starts.npz"]
 
 
 def test_an_interrupt_raised_by_a_listener_leaves_checkpoints(tmp_path):
@@ -246,7 +246,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         run(tmp_path)
     assert (tmp_path / "chain-1.npz").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain-1.npz", "chain-2.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain-1.npz", "chain-2.npz", "starts.npz"]
 
 
 def test_threads():

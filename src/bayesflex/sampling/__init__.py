@@ -7,14 +7,18 @@ that the draws are draws from the posterior.
 """
 
 from bayesflex.sampling.chain import Chain
+from bayesflex.sampling.domain_starts import DomainPose, Starts
 from bayesflex.sampling.observation import correlations, mode_amplitudes
 from bayesflex.sampling.problem import Problem, Stage, plan_stages
-from bayesflex.sampling.run import run_chains, stage_evaluations, stage_likelihoods, thread_count
+from bayesflex.sampling.run import chain_starts, run_chains, stage_evaluations, stage_likelihoods, thread_count
 
 __all__ = [
     "Chain",
+    "DomainPose",
     "Problem",
     "Stage",
+    "Starts",
+    "chain_starts",
     "correlations",
     "mode_amplitudes",
     "plan_stages",

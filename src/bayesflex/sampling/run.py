@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayesflex.config import FitConfig
@@ -17,12 +16,13 @@ from bayesflex.deformation import APPROACHES
 from bayesflex.errors import ConfigError
 from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.sampling.chain import Chain
-from bayesflex.sampling.domain_starts import find_starts
+from bayesflex.sampling.domain_starts import Starts, find_starts, load_starts, save_starts
 from bayesflex.sampling.parallel import run_all
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.team import Team
 
-Array = NDArray[np.float64]
+#: In the folder of the checkpoints.
+_STARTS_FILE = "starts.npz"
 
 
 def thread_count(config: FitConfig) -> int:
@@ -74,12 +74,49 @@ def stage_likelihoods(problem: Problem, stages: Sequence[Stage]) -> list[Likelih
         ]
 
 
+def chain_starts(
+    problem: Problem,
+    stages: Sequence[Stage],
+    likelihoods: Sequence[Likelihood],
+    reporter: Reporter,
+    checkpoint_folder: Path | None = None,
+) -> Starts:
+    """Return where chains start: at the model's start, or with domains placed that lie outside of their density.
+
+    Parameters
+    ----------
+    problem, stages, likelihoods, reporter, checkpoint_folder
+        As of :func:`run_chains`. The starts are kept in the folder, and taken from there where they are.
+
+    Raises
+    ------
+    InputError
+        If the starts kept in the folder cannot be read or written.
+    """
+    config = problem.config
+    # Poses of domains are proposals of the steering: without it, or with domains that cannot turn, there are none.
+    steered, free = APPROACHES[config.deformation]
+    if not (config.domains and len(stages) > 1 and steered and (free or problem.domains is not None)):
+        return Starts((problem.start,))
+    kept = None if checkpoint_folder is None else checkpoint_folder / _STARTS_FILE
+    if kept is not None and kept.exists():
+        return load_starts(kept)
+    with threadpool_limits(1):
+        found = find_starts(problem, likelihoods, thread_count(config))
+    for text in found.messages:
+        reporter.message(text)
+    if kept is not None:
+        save_starts(kept, found)
+    return found
+
+
 def run_chains(
     problem: Problem,
     stages: Sequence[Stage],
     likelihoods: Sequence[Likelihood],
     reporter: Reporter,
     checkpoint_folder: Path | None = None,
+    starts: Starts | None = None,
 ) -> list[Chain]:
     """Run all chains to their ends and return them.
 
@@ -97,6 +134,8 @@ def run_chains(
         Hears of each iteration of each chain, from several threads.
     checkpoint_folder
         Folder of the chains' checkpoints, from which they go on where there are some, or None.
+    starts
+        Where chains start; by default what :func:`chain_starts` returns.
 
     Raises
     ------
@@ -114,9 +153,9 @@ def run_chains(
         None if checkpoint_folder is None else checkpoint_folder / f"chain-{index + 1}.npz"
         for index in range(config.chains)
     ]
-    starts: tuple[Array, ...] = (problem.start,)
-    if any(path is None or not path.exists() for path in checkpoints):
-        starts = _starts(problem, stages, likelihoods, reporter)
+    if starts is None:
+        starts = chain_starts(problem, stages, likelihoods, reporter, checkpoint_folder)
+    structures = starts.structures
     at_once = min(n_threads, config.chains)
     with contextlib.ExitStack() as stack:
         chains = []
@@ -134,28 +173,9 @@ def run_chains(
                     stop,
                     checkpoints[index],
                     stack.enter_context(Team(n_helpers)) if n_helpers else None,
-                    starts[index % len(starts)],
+                    structures[index % len(structures)],
                 )
             )
         reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
         run_all([chain.run for chain in chains], n_threads, stop)
     return chains
-
-
-def _starts(
-    problem: Problem,
-    stages: Sequence[Stage],
-    likelihoods: Sequence[Likelihood],
-    reporter: Reporter,
-) -> tuple[Array, ...]:
-    """Return where chains start; chain k takes number k modulo their count."""
-    config = problem.config
-    # Poses of domains are proposals of the steering: without it, or with domains that cannot turn, there are none.
-    steered, free = APPROACHES[config.deformation]
-    if not (config.domains and len(stages) > 1 and steered and (free or problem.domains is not None)):
-        return (problem.start,)
-    with threadpool_limits(1):
-        found = find_starts(problem, likelihoods[-2].clone(), thread_count(config))
-    for text in found.messages:
-        reporter.message(text)
-    return found.structures

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from bayesflex import __version__
 from bayesflex.carrying import make_carrier
@@ -27,14 +25,15 @@ from bayesflex.metrics import AMPLITUDE_PREFIX
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
-from bayesflex.sampling import Chain, correlations
-from bayesflex.steering import restored
+from bayesflex.sampling import Chain, Starts, correlations
+from bayesflex.steering import relax, restored
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
 from bayesflex.uncertainty import spread
 from bayesflex.units import b_factor_of_variance
 from bayesflex.validation import Validation, validate
 from bayesflex.workflows.assessment import assess
+from bayesflex.workflows.domain_poses import summary_of_starts, warnings_of_starts
 from bayesflex.workflows.preparation import PreparedFit
 from bayesflex.workflows.results import FitResult, cluster_file
 from bayesflex.workflows.summary import (
@@ -52,9 +51,6 @@ _SAME_ANSWER_RESOLUTION, _SAME_ANSWER_LEAST = 0.2, 1.0
 #: Conformations that are written as models.
 _MOST_MODELS = 10
 
-#: Iterations of the relaxation: the mean of draws is close to the maximum, and its strain goes in the first hundred.
-_RELAXATION_ITERATIONS = 300
-
 #: cc_mask counts voxels within the resolution of a CA, and at least within this distance, Å: a side chain's reach.
 _LEAST_MASK_RADIUS = 4.0
 
@@ -71,11 +67,14 @@ class Sampled:
         That of the last stage.
     seconds
         Wall-clock time of the chains, over all sessions of a resumed fit.
+    starts
+        Where they started.
     """
 
     chains: Sequence[Chain]
     likelihood: Likelihood
     seconds: float
+    starts: Starts
 
 
 def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str]) -> FitResult:
@@ -110,7 +109,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     fitted_map = map_of(prepared, traces[0])
     motions = _domain_motions(prepared, draws)
     validation, complaints = _validations(prepared, models[0])
-    warnings = [*prepared.warnings]
+    warnings = [*prepared.warnings, *warnings_of_starts(sampled.starts)]
     if len(clusters) > 1:
         files = [cluster_file(number) for number in range(1, len(models))]
         warnings.append(describe_clusters(clusters, trace, cutoff, files))
@@ -118,6 +117,7 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     summary = (
         _summary(prepared, sampled, posterior, mean.coords, traces[0], fitted_map)
         | summary_of_chains(trace, judged, clusters)
+        | summary_of_starts(sampled.starts, len(sampled.chains))
         | summary_of_exchanges(sampled.chains)
         | summary_of_assessment(found)
         | {"domains": [asdict(motion) for motion in motions]}
@@ -143,6 +143,8 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
         warnings=tuple(warnings),
         summary=summary,
         inputs=inputs,
+        domain_poses=sampled.starts.poses,
+        docking_poses=prepared.docking_poses,
     )
 
 
@@ -215,32 +217,6 @@ def full_posterior(prepared: PreparedFit, likelihood: Likelihood) -> Posterior:
     problem = prepared.problem
     free = Deformation("local", problem.start, np.zeros((0, *problem.start.shape)))
     return problem.posterior(likelihood.clone(), [term.clone() for term in problem.terms], free)
-
-
-def relax(posterior: Posterior, coords: Array) -> Array:
-    """Return coordinates of a log density that is at least that of the coordinates given, (n, 3), Å, by L-BFGS-B.
-
-    An average of draws has a geometry that none of them has, with bonds too short where they turn; relaxed, it has one
-    that the prior allows.
-    """
-    scale = max(abs(posterior.of_coordinates(coords)[0]), 1.0)
-
-    def cost(flat: Array) -> tuple[float, Array]:
-        log_density, gradient = posterior.of_coordinates(flat.reshape(-1, 3))
-        if not math.isfinite(log_density):
-            return math.inf, np.zeros_like(flat)
-        return -log_density / scale, -gradient.ravel() / scale
-
-    found = minimize(
-        cost,
-        coords.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _RELAXATION_ITERATIONS, "ftol": 1e-12, "gtol": 1e-10},
-    )
-    relaxed = np.asarray(found.x, dtype=np.float64).reshape(-1, 3)
-    better = posterior.of_coordinates(relaxed)[0] >= posterior.of_coordinates(coords)[0]
-    return relaxed if better else np.array(coords)
 
 
 def map_of(prepared: PreparedFit, ca: Array) -> DensityMap:

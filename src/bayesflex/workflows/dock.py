@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.spatial.transform import Rotation
-
 from bayesflex import __version__
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap, require_same_grid
@@ -25,18 +23,10 @@ from bayesflex.reporters import LogReporter, NullReporter
 from bayesflex.sampling import thread_count
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
-from bayesflex.workflows.docking_report import docking_warnings, share_inside, solution_table
+from bayesflex.workflows.docking_report import POSES_FILE, docking_warnings, poses_table, share_inside, solution_table
 from bayesflex.workflows.preparation import with_usable_resolution
 from bayesflex.workflows.run_files import LOG_FILE, SUMMARY_FILE, write_text
 from bayesflex.workflows.run_folder import described_files
-
-POSES_FILE = "poses.csv"
-
-#: Columns of ``poses.csv``.
-_COLUMNS = (
-    *("rank", "place", "cc_local", "gap", "gap_z", "equivalents", "ca_inside"),
-    *("qw", "qx", "qy", "qz", "rx", "ry", "rz", "tx", "ty", "tz"),
-)
 
 
 def docked_file(rank: int) -> str:
@@ -160,21 +150,6 @@ def _write(result: DockResult, structure: Structure, density: DensityMap, out: P
     write_text(out / SUMMARY_FILE, json.dumps(result.summary, indent=2, ensure_ascii=False) + "\n")
 
 
-def poses_table(docking: Docking, structure: Structure, density: DensityMap) -> str:
-    """Return ``poses.csv``: a row for each solution, and for each further place that holds the same density."""
-    lines = [",".join(_COLUMNS)]
-    for rank, solution in enumerate(docking.solutions, start=1):
-        for place, pose in enumerate((solution.pose, *solution.places), start=1):
-            quaternion = Rotation.from_matrix(pose.rotation).as_quat(canonical=True, scalar_first=True)
-            inside = share_inside(structure, density, pose)
-            lines.append(
-                f"{rank},{place},{pose.score:.6f},{_shown(solution.gap)},{_shown(solution.gap_z)},"
-                f"{len(docking.symmetry)},{inside:.4f},"
-                + ",".join(f"{value:.9g}" for value in (*quaternion.tolist(), *pose.motion))
-            )
-    return "\n".join(lines) + "\n"
-
-
 def _summary(
     docking: Docking, structure: Structure, density: DensityMap, config: FitConfig, warnings: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -201,7 +176,3 @@ def _summary(
 def _number(value: float) -> float | None:
     """Return a number, or None where there is none, since JSON has no word for it."""
     return value if math.isfinite(value) else None
-
-
-def _shown(value: float) -> str:
-    return f"{value:.6f}" if math.isfinite(value) else ""

@@ -1,4 +1,4 @@
-"""What is said about a docking: its solutions as a table, and warnings."""
+"""What is said about a docking: its solutions as tables, and warnings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from bayesflex.density_map import DensityMap
 from bayesflex.docking.pose import Pose
@@ -17,6 +18,15 @@ Array = NDArray[np.float64]
 
 #: Local correlation below which even the best pose hardly resembles the map: the best of wrong ones reach 0.2 to 0.75.
 _LEAST_SCORE = 0.4
+
+
+POSES_FILE = "poses.csv"
+
+#: Columns of ``poses.csv``.
+_COLUMNS = (
+    *("rank", "place", "cc_local", "gap", "gap_z", "equivalents", "ca_inside"),
+    *("qw", "qx", "qy", "qz", "rx", "ry", "rz", "tx", "ty", "tz"),
+)
 
 
 def share_inside(structure: Structure, density: DensityMap, pose: Pose) -> float:
@@ -55,6 +65,21 @@ def solution_table(docking: Docking, structure: Structure, density: DensityMap) 
     return "\n".join([searched, *lines, moved_by])
 
 
+def poses_table(docking: Docking, structure: Structure, density: DensityMap) -> str:
+    """Return ``poses.csv``: a row for each solution, and for each further place that holds the same density."""
+    lines = [",".join(_COLUMNS)]
+    for rank, solution in enumerate(docking.solutions, start=1):
+        for place, pose in enumerate((solution.pose, *solution.places), start=1):
+            quaternion = Rotation.from_matrix(pose.rotation).as_quat(canonical=True, scalar_first=True)
+            inside = share_inside(structure, density, pose)
+            lines.append(
+                f"{rank},{place},{pose.score:.6f},{_shown(solution.gap)},{_shown(solution.gap_z)},"
+                f"{len(docking.symmetry)},{inside:.4f},"
+                + ",".join(f"{value:.9g}" for value in (*quaternion.tolist(), *pose.motion))
+            )
+    return "\n".join(lines) + "\n"
+
+
 def docking_warnings(docking: Docking, map_name: str) -> tuple[str, ...]:
     """Return sentences for the user."""
     warnings = []
@@ -78,3 +103,7 @@ def docking_warnings(docking: Docking, map_name: str) -> tuple[str, ...]:
             "the voxel size (--voxel) and the hand of the map"
         )
     return tuple(warnings)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.6f}" if math.isfinite(value) else ""

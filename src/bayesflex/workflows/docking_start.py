@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bayesflex.config import FitConfig
 from bayesflex.density_map import require_same_grid
 from bayesflex.docking.pose import moved
 from bayesflex.docking.solutions import dock
 from bayesflex.sampling import thread_count
-from bayesflex.workflows.docking_report import docking_warnings, solution_table
+from bayesflex.workflows.docking_report import docking_warnings, poses_table, solution_table
 from bayesflex.workflows.preparation import Inputs, with_usable_resolution
 
 
-def docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> tuple[Inputs, FitConfig, tuple[str, ...]]:
+@dataclass(frozen=True, eq=False)
+class DockedInputs:
+    """The inputs of a fit with the model where it belongs.
+
+    Parameters
+    ----------
+    inputs
+        With the model moved, all of it.
+    config
+        With the ``pose``.
+    warnings
+        Sentences for the user.
+    poses
+        Content of ``poses.csv``, empty where nothing was searched.
+    """
+
+    inputs: Inputs
+    config: FitConfig
+    warnings: tuple[str, ...] = ()
+    poses: str = ""
+
+
+def docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> DockedInputs:
     """Return the inputs of a fit with the model where it belongs.
 
     Parameters
@@ -26,15 +48,6 @@ def docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> tup
     say
         Told what is searched and what was found, then each warning.
 
-    Returns
-    -------
-    inputs : Inputs
-        With the model moved, all of it.
-    config : FitConfig
-        With the ``pose``.
-    warnings : tuple of str
-        Sentences for the user.
-
     Raises
     ------
     InputError
@@ -42,9 +55,10 @@ def docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> tup
         a voxel.
     """
     if not config.dock:
-        return inputs, config, ()
+        return DockedInputs(inputs, config)
     structure = inputs.structure
     warnings: tuple[str, ...] = ()
+    poses = ""
     if config.pose:
         say("docking: the pose is that of the configuration; nothing is searched")
     else:
@@ -61,9 +75,10 @@ def docked(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> tup
             on_progress=say,
         )
         say(solution_table(found, structure, inputs.density))
+        poses = poses_table(found, structure, inputs.density)
         warnings = docking_warnings(found, inputs.density.name)
         for warning in warnings:
             say(f"Warning: {warning}")
         config = replace(config, pose=found.best.motion)
     placed = structure.with_coords(moved(structure.coords, config.pose))
-    return replace(inputs, structure=placed), config, warnings
+    return DockedInputs(replace(inputs, structure=placed), config, warnings, poses)

@@ -16,11 +16,11 @@ from bayesflex.io.structures import read_structure
 from bayesflex.metrics import metric_columns
 from bayesflex.protocols import Reporter
 from bayesflex.reporters import LogReporter, MetricsReporter, NullReporter, Reporters
-from bayesflex.sampling import run_chains, stage_likelihoods
+from bayesflex.sampling import chain_starts, run_chains, stage_likelihoods
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import Sampled, conclude
-from bayesflex.workflows.docking_start import docked
+from bayesflex.workflows.docking_start import DockedInputs, docked
 from bayesflex.workflows.mode_choice import ModeChoice, choose_modes
 from bayesflex.workflows.preparation import Inputs, PreparedFit, as_table, prepare
 from bayesflex.workflows.report import KnownInputs, report_or_warning
@@ -80,14 +80,15 @@ def fit(
     listeners = Reporters(reporters)
     with announced_compilation(listeners.message):
         inputs = Inputs(structure, density, reference, mask, fixed, half_maps)
-        inputs, config, warnings = docked(inputs, config, listeners.message)
+        placed = docked(inputs, config, listeners.message)
+        inputs, config = placed.inputs, placed.config
         choice = None
         if config.modes:
             prepared = prepare(inputs, config, listeners.message)
         else:
             choice = choose_modes(inputs, config, listeners.message)
             prepared = prepare(inputs, choice.applied_to(config), _say_nothing)
-        prepared = replace(prepared, warnings=(*warnings, *prepared.warnings))
+        prepared = _after_docking(prepared, placed)
         sampled = _sample(prepared, listeners)
         concluded = conclude(prepared, sampled, {"model": structure.name, "map": density.name})
         result = _timed(_with_choice(concluded, choice), began)
@@ -196,9 +197,10 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
             None if halves is None else (read_placed(halves[0]), read_placed(halves[1])),
         )
         described = described_files(files.named())
-        given, docked_config, warnings = docked(given, config, say)
+        placed = docked(given, config, say)
+        given, docked_config = placed.inputs, placed.config
         prepared, choice = _prepare_in(folder, described, given, docked_config, config, say)
-        prepared = replace(prepared, warnings=(*warnings, *prepared.warnings))
+        prepared = _after_docking(prepared, placed)
         numbers = () if prepared.problem.modes is None else prepared.config.modes
         metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, files.reference is not None))
         listeners = Reporters([shown, metrics, log])
@@ -249,6 +251,11 @@ def _prepare_in(
     return prepared, choice
 
 
+def _after_docking(prepared: PreparedFit, placed: DockedInputs) -> PreparedFit:
+    """Return a prepared fit with what docking has to tell."""
+    return replace(prepared, warnings=(*placed.warnings, *prepared.warnings), docking_poses=placed.poses)
+
+
 def _say_nothing(text: str) -> None:
     """Listen to a preparation whose inputs were described before."""
 
@@ -266,14 +273,15 @@ def _sample(
     checkpoints = None if folder is None else folder.checkpoints
     began = time.perf_counter()
     try:
-        chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
+        starts = chain_starts(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
+        chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints, starts)
     finally:
         seconds = time.perf_counter() - began
         reporter.finish()
         if folder is not None:
             seconds += folder.seconds_before()
             folder.stopped_after(seconds)
-    return Sampled(chains, likelihoods[-1], seconds)
+    return Sampled(chains, likelihoods[-1], seconds, starts)
 
 
 def _with_choice(result: FitResult, choice: ModeChoice | None) -> FitResult:

@@ -88,6 +88,8 @@ class PreparedFit:
         Sentences for the user.
     seconds_modes
         Time that the normal modes took.
+    docking_poses
+        Content of ``poses.csv``, empty where the model was not docked.
     """
 
     inputs: Inputs
@@ -99,6 +101,7 @@ class PreparedFit:
     match: ResidueMatch | None
     warnings: tuple[str, ...]
     seconds_modes: float
+    docking_poses: str = ""
 
 
 def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> PreparedFit:

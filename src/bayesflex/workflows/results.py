@@ -34,11 +34,14 @@ from bayesflex.plots import PLOTS, save_figure
 from bayesflex.plots.shells import plot_shells
 from bayesflex.plots.uncertainty import plot_uncertainty
 from bayesflex.protocols import Record
+from bayesflex.sampling import DomainPose
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, save_trace
 from bayesflex.uncertainty import ResidueUncertainty
 from bayesflex.validation import Validation, compared_rows
 from bayesflex.workflows.assessment import Assessment
+from bayesflex.workflows.docking_report import POSES_FILE
+from bayesflex.workflows.domain_poses import DOMAIN_POSES_FILE, write_domain_poses
 from bayesflex.workflows.mode_choice import MODE_SCORES_FILE, ModeChoice, write_mode_scores
 from bayesflex.workflows.report import KnownInputs, report_or_warning
 from bayesflex.workflows.run_files import (
@@ -117,6 +120,10 @@ class FitResult:
         Names (and for files hashes) of what was read.
     mode_choice
         How the number of modes was chosen, or None where it was given.
+    domain_poses
+        Poses of domains that were compared before chains started, none where no domain was searched.
+    docking_poses
+        Content of ``poses.csv``, empty where the model was not docked.
     """
 
     start: Structure
@@ -139,6 +146,8 @@ class FitResult:
     summary: Mapping[str, Any]
     inputs: Mapping[str, str]
     mode_choice: ModeChoice | None = None
+    domain_poses: tuple[DomainPose, ...] = ()
+    docking_poses: str = ""
 
     @property
     def metrics(self) -> MetricsTable:
@@ -245,6 +254,10 @@ def write_result(result: FitResult, out: Path) -> None:
         write_domain_motions(result.domain_motions, out / DOMAIN_MOTIONS_FILE)
     if result.mode_choice is not None:
         write_mode_scores(result.mode_choice, out / MODE_SCORES_FILE)
+    if result.domain_poses:
+        write_domain_poses(result.domain_poses, out / DOMAIN_POSES_FILE)
+    if result.docking_poses:
+        write_text(out / POSES_FILE, result.docking_poses)
     table = result.metrics
     for name, plot in PLOTS.items():
         if plot.applies_to(table):
