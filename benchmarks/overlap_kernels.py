@@ -92,9 +92,10 @@ def rows_listed(setup: Setup) -> int:
 
 def operations_per_pair(n_coefficients: int) -> int:
     """Return the operations of one pair of beads, or of one lane."""
-    # d (3), r² (5), v (2), the polynomial and its derivative (2 multiply-adds for each coefficient but the first), the
-    # product of weights (1), energy (2), pull (2), force (3), its sums on either side (6).
-    return 3 + 5 + 2 + 4 * (n_coefficients - 1) + 1 + 2 + 2 + 3 + 6
+    # d (3), r² (5), v (2), the polynomial and its derivative (a multiply-add for the first two coefficients, 2 for each
+    # other one, the first of which has a product in common), the product of weights (1), energy (2), pull and its
+    # negative (3), force either way (6), its sums (6).
+    return 3 + 5 + 2 + 1 + 4 * (n_coefficients - 2) + 1 + 2 + 3 + 6 + 6
 
 
 #: A tile's own beads: forces on them are kept lane by lane, and added up once.

@@ -124,6 +124,32 @@ def load(typingctx, array, index):
 
 
 @intrinsic
+def broadcast(typingctx, array, index):
+    """Return eight times one element of an array of 64-bit numbers in C order, at ``index`` of its flat form."""
+
+    def code(context, builder, sig, args):
+        return _splat(builder, builder.load(_pointer(context, builder, array, args[0], args[1], _DOUBLE), align=8))
+
+    return float64x8(array, types.intp), code
+
+
+@intrinsic
+def multiply_add(typingctx, a, b, c):
+    """Return a b + c, in one rounding where the processor can.
+
+    A product that goes into several sums is otherwise taken once, and each sum by an instruction more.
+    """
+
+    def code(context, builder, sig, args):
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = "llvm.fmuladd.v8f64"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(function, args)
+
+    return float64x8(float64x8, float64x8, float64x8), code
+
+
+@intrinsic
 def store(typingctx, array, index, value):
     """Set eight successive elements of an array of 64-bit numbers in C order, from ``index`` of its flat form."""
 

@@ -148,6 +148,10 @@ def _folded(value, width: int) -> np.ndarray:
     return value.tally.once("add", WIDTH - width, (value, width), fold)
 
 
+def multiply_add(a, b, c) -> Lanes:
+    return a * b + c
+
+
 def total(value) -> Number:
     return Number(_folded(value, 1)[0], value.tally)
 
@@ -184,6 +188,8 @@ VECTORS = {
     "splat": splat,
     "load": load,
     "store": store,
+    "broadcast": lambda array, index: splat(np.ravel(array)[index]),
+    "multiply_add": multiply_add,
     "select": select,
     "square_root": square_root,
     "total": total,

@@ -132,7 +132,17 @@ def test_pairs(monkeypatch, rng, tally, degree):
 def test_deformation_and_its_way_back(monkeypatch, rng, n_modes):
     n = 4
     arrays = deformation.DeformationArrays(
-        rng.normal(size=(n, 3)), rng.normal(size=(n_modes, 3 * n)), True, True, np.zeros(3), 1.0, 1.0
+        rng.normal(size=(n, 3)),
+        rng.normal(size=(n_modes, 3 * n)),
+        True,
+        True,
+        np.zeros(3),
+        1.0,
+        1.0,
+        np.zeros((0, 3)),
+        np.zeros(1, np.int64),
+        np.zeros(0, np.int64),
+        np.zeros(0),
     )
     tally = Tally()
     theta = np.concatenate([counted(rng.normal(size=n_modes + 3 * n), tally), np.full(6, 0.1)])

@@ -34,6 +34,19 @@ def test_arithmetic_comparison_and_choice(pair, kind):
 
 
 @njit
+def _products(a, b, points, out):
+    x, y = simd.load(a, 0), simd.load(b, 0)
+    simd.store(out, 0, simd.multiply_add(x, y, simd.broadcast(points, 7)))
+
+
+def test_a_product_is_added_to_an_element(pair):
+    a, b = pair
+    points, out = np.arange(12.0).reshape(3, 4), np.empty(8)
+    _products(a, b, points, out)
+    np.testing.assert_allclose(out, a[:8] * b[:8] + 7.0, rtol=1e-14)
+
+
+@njit
 def _sums(a, b):
     x, y = simd.load(a, 0), simd.load(b, 0)
     simd.store(b, 0, simd.shifted_1(x, y))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayesflex.compiling import KERNEL
 from bayesflex.overlap.spectrum import Spectrum
-from bayesflex.simd import WIDTH, load, lowest_bit, select, splat, store, total
+from bayesflex.simd import WIDTH, broadcast, load, lowest_bit, multiply_add, select, splat, store, total
 
 Array = NDArray[np.float64]
 
@@ -148,33 +148,36 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 row = lowest_bit(bits)
                 bits &= bits - 1
                 i = first + row
-                dx, dy, dz = splat(positions[0, i]) - xj, splat(positions[1, i]) - yj, splat(positions[2, i]) - zj
+                dx = broadcast(positions, i) - xj
+                dy = broadcast(positions, n_places + i) - yj
+                dz = broadcast(positions, 2 * n_places + i) - zj
                 s = dx * dx + dy * dy + dz * dz
                 # Where K has ended, nothing is added, not even the rounding errors of its value and slope there: a sum
                 # does not depend on which pairs beyond the end are listed. Empty places are there too.
                 v = s * scale - one
                 within = v < one
                 v = select(within, v, one)
-                value, change = splat(table[n_coefficients - 1]), zero
+                change = splat(table[n_coefficients - 1])
+                value = change * v + splat(table[n_coefficients - 2])
                 if short:  # the same with a number of turns that the compiler knows
-                    for k in range(_SHORT - 2, -1, -1):
+                    for k in range(_SHORT - 3, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
                 else:
-                    for k in range(n_coefficients - 2, -1, -1):
+                    for k in range(n_coefficients - 3, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
-                weight = select(within, splat(weights[i]) * wj, zero)
+                weight = select(within, broadcast(weights, i) * wj, zero)
                 if other == first:
                     weight = select(splat(float(row)) < numbers, weight, zero)
                 energy = energy + weight * value
                 pull = weight * change * slope
-                fx, fy, fz = pull * dx, pull * dy, pull * dz
-                gx, gy, gz = gx - fx, gy - fy, gz - fz
+                push = zero - pull
+                gx, gy, gz = multiply_add(push, dx, gx), multiply_add(push, dy, gy), multiply_add(push, dz, gz)
                 at = row * 3 * WIDTH
-                store(work, at, load(work, at) + fx)
-                store(work, at + WIDTH, load(work, at + WIDTH) + fy)
-                store(work, at + 2 * WIDTH, load(work, at + 2 * WIDTH) + fz)
+                store(work, at, multiply_add(pull, dx, load(work, at)))
+                store(work, at + WIDTH, multiply_add(pull, dy, load(work, at + WIDTH)))
+                store(work, at + 2 * WIDTH, multiply_add(pull, dz, load(work, at + 2 * WIDTH)))
             store(gradient, other, gx)
             store(gradient, n_places + other, gy)
             store(gradient, 2 * n_places + other, gz)
