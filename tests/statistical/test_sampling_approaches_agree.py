@@ -91,7 +91,7 @@ def test_matched_masses(rigid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("approach", "rigid"), [("local", False), ("combined", False), ("combined", True)])
+@pytest.mark.parametrize(("approach", "rigid"), [("local", False), ("combined", True)])
 def test_domain_motions(approach, rigid):
     assert_same(reference(), quantities(draws_with_domain_motions(approach, rigid)))
 

@@ -18,6 +18,7 @@ from bayesflex.beads import ca_beads
 from bayesflex.calibration import held
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
+from bayesflex.domains import Domains
 from bayesflex.likelihood import GaussianLikelihood
 from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, rigid_motions
@@ -105,10 +106,14 @@ def summaries(coords):
     return np.concatenate([coords.mean(axis=-2), ends[..., None], shift @ MODES.T], axis=-1)
 
 
-def posterior_draws(target, config, likelihood):
+#: The halves of the chain, which turn and shift as rigid bodies about a linker that bends.
+HALVES = Domains((np.arange(N) >= N // 2).astype(np.int64), ((0,), (1,)), np.ones(N, dtype=bool))
+
+
+def posterior_draws(target, config, likelihood, domains=None):
     """Thinned draws, shape (n, n_beads, 3), of a chain that starts at the prior's mode."""
     modes = NormalModes(MODES.reshape(3, N, 3), np.ones(3), np.arange(7, 10), np.ones(3), 10.0)
-    problem = Problem(CA, config, target, ca_beads(CA), (Springs(np.diff(START, axis=0)),), modes)
+    problem = Problem(CA, config, target, ca_beads(CA), (Springs(np.diff(START, axis=0)),), modes, None, domains)
     (chain,) = run_chains(problem, plan_stages(config, START), [likelihood], NullReporter())
     return np.array(chain.draws.coords, dtype=np.float64)[THIN - 1 :: THIN]
 
@@ -131,13 +136,13 @@ def settings(seed, **changes):
     )
 
 
-def ranks(make_fit):
+def ranks(make_fit, domains=None):
     """Rank of each quantity's true value among its draws, shape (n_truths, n_quantities), and the number of draws."""
     found = []
     for seed in range(N_TRUTHS):
         rng = np.random.default_rng([20211, seed])
         truth = draw_from_prior(rng)
-        draws = summaries(posterior_draws(*make_fit(rng, draw_map(truth), seed)))
+        draws = summaries(posterior_draws(*make_fit(rng, draw_map(truth), seed), domains))
         found.append(np.sum(draws < summaries(truth), axis=0))
     return np.array(found), N_DRAWS // THIN
 
@@ -153,8 +158,9 @@ def known_noise(rng, density, seed):
 
 
 @pytest.mark.slow
-def test_ranks_of_the_truth_are_uniform_and_intervals_cover_it():
-    found, n_draws = ranks(known_noise)
+@pytest.mark.parametrize("domains", [None, HALVES], ids=["plain", "domain motions"])
+def test_ranks_of_the_truth_are_uniform_and_intervals_cover_it(domains):
+    found, n_draws = ranks(known_noise, domains)
     n_bins = 8
     bins = (found * n_bins) // (n_draws + 1)
     scores = []
