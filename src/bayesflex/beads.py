@@ -209,7 +209,7 @@ def _grouped(structure: Structure, ca: Structure, split: bool) -> BeadModel:
     frames = _frames(ca)
     residue = np.concatenate([slots[:n_own] // 2, _nearest_sites(ca.coords, frames, centre[n_own:])])
     frame = frames[residue]
-    coefficients = _coefficients(ca.coords, residue, frame, centre)
+    coefficients = frame_coefficients(ca.coords, residue, frame, centre)
     amino = ~ca.is_nucleotide_site
     weights = total / _AMINO_ACID
     if amino.any():
@@ -370,7 +370,7 @@ def _frames(ca: Structure) -> NDArray[np.int64]:
     return frame
 
 
-def _coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64], centre: Array) -> Array:
+def frame_coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64], centre: Array) -> Array:
     """Solve for (a, b, c) of each bead; the smallest solution where the three CA are (nearly) in line.
 
     Where they are, v is short and its direction means nothing: a bead held by it would swing about as the CA jitter.

@@ -230,6 +230,22 @@ class FitConfig:
             "Search the map for the pose of domains that steering leaves outside of their density.", "warm-up"
         ),
     )
+    side_chains: bool = field(
+        default=True,
+        metadata=about(
+            "Let what side chains scatter settle in the map before the chains run, instead of riding where the start "
+            "model has it.",
+            "warm-up",
+        ),
+    )
+    unmodelled: bool = field(
+        default=True,
+        metadata=about(
+            "Account for density that no part of the model explains (a ligand that it lacks), so that it does not pull "
+            "at the model.",
+            "warm-up",
+        ),
+    )
     recompute_modes: bool = field(
         default=True, metadata=about("Recompute the normal modes after each stage of the warm-up.", "warm-up")
     )

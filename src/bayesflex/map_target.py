@@ -64,6 +64,9 @@ class MapTarget:
         Density of the beads that are rendered but not moved, shape (nz, ny, nx), or None.
     noise
         The map's noise for the ``half-maps`` likelihood, or None.
+    unmodelled
+        Density that no part of the model explains, shape (nz, ny, nx), or None. The likelihoods account for it as for
+        the background; correlations and residuals do not, since it is no model of anything.
     """
 
     values: Array
@@ -73,6 +76,14 @@ class MapTarget:
     sigma: float
     background: Array | None = None
     noise: KnownNoise | None = None
+    unmodelled: Array | None = None
+
+    @property
+    def standing(self) -> Array | None:
+        """Density that the likelihoods account for and that does not move, shape (nz, ny, nx), or None."""
+        if self.background is None or self.unmodelled is None:
+            return self.unmodelled if self.background is None else self.background
+        return self.background + self.unmodelled
 
     @property
     def domain(self) -> tuple[Array, Array]:
@@ -140,11 +151,12 @@ class MapTarget:
         region = self.region if centred else np.ones_like(self.region)
         if spectrum.noise is not None and self.noise is not None and self.noise.region is not None:
             region = self.noise.region
+        standing = self.standing
         if evaluation == "grid":
             blur = spectrum.blur / self.voxel_size[::-1]
             background = None
-            if self.background is not None:
-                background = scipy.ndimage.gaussian_filter(self.background, blur, mode="constant")
+            if standing is not None:
+                background = scipy.ndimage.gaussian_filter(standing, blur, mode="constant")
             return GridOverlap(
                 scipy.ndimage.gaussian_filter(self.values, blur, mode="constant"),
                 self.voxel_size,
@@ -165,11 +177,11 @@ class MapTarget:
             offset_norm = self._product(indicator, indicator, spectrum)
             values -= self._product(values, indicator, spectrum) / offset_norm * indicator
         map_power, fixed_values = self._product(values, values, spectrum), (0.0, 0.0, 0.0)
-        if self.background is not None:
+        if standing is not None:
             fixed_values = (
-                self._product(values, self.background, spectrum),
-                self._product(self.background, self.background, spectrum),
-                self._product(indicator, self.background, spectrum) if centred else 0.0,
+                self._product(values, standing, spectrum),
+                self._product(standing, standing, spectrum),
+                self._product(indicator, standing, spectrum) if centred else 0.0,
             )
         widths = tuple(float(math.hypot(self.sigma, blur)) for blur in ([0.0] if classes is None else classes[1]))
 
@@ -181,7 +193,7 @@ class MapTarget:
             return MapFields(
                 of_map,
                 field(indicator, width, of_map) if centred else None,
-                None if self.background is None else field(self.background, width, None if centred else of_map),
+                None if standing is None else field(standing, width, None if centred else of_map),
             )
 
         fields = [fields_of(width) for width in widths]

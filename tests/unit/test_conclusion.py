@@ -55,7 +55,7 @@ def prepared(answer):
 @pytest.fixture(scope="module")
 def parted(prepared) -> Sampled:
     """Chains of which the second is in the other copy of the density."""
-    sampled = _sample(prepared, Reporters(()))
+    _, sampled = _sample(prepared, Reporters(()))
     draws = sampled.chains[1].draws
     for index, coords in enumerate(draws.coords):
         draws.coords[index] = coords + AWAY.astype(np.float32)
@@ -148,7 +148,7 @@ def test_the_residual_lies_on_the_voxels_of_the_input(result, prepared, folder):
 
 def test_a_chain_that_goes_to_and_fro_is_not_averaged(prepared, result, tmp_path):
     """Chain 0 is in the other copy at every third draw, the second chain always."""
-    sampled = _sample(prepared, Reporters(()))
+    _, sampled = _sample(prepared, Reporters(()))
     away = np.zeros((3, CONFIG.iterations), dtype=bool)
     away[0, 1::3] = away[1] = True
     for chain, there in zip(sampled.chains, away, strict=True):
@@ -190,7 +190,7 @@ def test_a_loop_that_the_map_does_not_show_is_told_of_and_a_whole_map_is_not():
         grid = simulate(target, resolution=8.0)
         density = simulate(target.select(kept), resolution=8.0, noise=1.0, grid_of=grid)
         fit = prepare(Inputs(start, density), config, lambda text: None)
-        found[name] = conclude(fit, _sample(fit, Reporters(())), {})
+        found[name] = conclude(*_sample(fit, Reporters(())), {})
     whole, without = found["whole"], found["without"]
     assert not whole.uncertainty.absent.any()
     assert whole.summary["residual_regions"] == []

@@ -24,7 +24,7 @@ LAYERS = (
     ("config", "config_files", "structure", "density_map"),
     ("chain", "geometry", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
-    ("ligand_density",),
+    ("ligand_density", "side_chains"),
     ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
@@ -33,7 +33,7 @@ LAYERS = (
     ("likelihood",),
     ("map_target",),
     ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions", "held_out"),
-    ("domains", "domain_search"),
+    ("domains", "domain_search", "unmodelled_density"),
     ("deformation", "compiled_posterior", "posterior", "steering"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),

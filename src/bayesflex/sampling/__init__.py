@@ -11,18 +11,30 @@ from bayesflex.sampling.domain_starts import DomainPose, Starts
 from bayesflex.sampling.observation import correlations, mode_amplitudes
 from bayesflex.sampling.problem import Problem, Stage, plan_stages
 from bayesflex.sampling.run import chain_starts, run_chains, stage_evaluations, stage_likelihoods, thread_count
+from bayesflex.sampling.scatterers import (
+    Scatterers,
+    can_settle,
+    load_scatterers,
+    save_scatterers,
+    settle_scatterers,
+)
 
 __all__ = [
     "Chain",
     "DomainPose",
     "Problem",
+    "Scatterers",
     "Stage",
     "Starts",
+    "can_settle",
     "chain_starts",
     "correlations",
+    "load_scatterers",
     "mode_amplitudes",
     "plan_stages",
     "run_chains",
+    "save_scatterers",
+    "settle_scatterers",
     "stage_evaluations",
     "stage_likelihoods",
     "thread_count",

@@ -110,6 +110,15 @@ def chain_starts(
     return found
 
 
+def last_likelihood(problem: Problem, stages: Sequence[Stage]) -> Likelihood:
+    """Return the likelihood of the last stage alone, as :func:`stage_likelihoods` makes it."""
+    evaluation = stage_evaluations(problem, stages)[-1]
+    with threadpool_limits(1):
+        return problem.target.likelihood(
+            problem.config, problem.beads_of(stages[-1]), stages[-1].resolution, problem.start, evaluation
+        )
+
+
 def run_chains(
     problem: Problem,
     stages: Sequence[Stage],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex import __version__
+from bayesflex.beads import BeadModel
 from bayesflex.carrying import make_carrier
 from bayesflex.clusters import describe_clusters, find_clusters
 from bayesflex.convergence import convergence
@@ -219,14 +220,16 @@ def full_posterior(prepared: PreparedFit, likelihood: Likelihood) -> Posterior:
     return problem.posterior(likelihood.clone(), [term.clone() for term in problem.terms], free)
 
 
-def map_of(prepared: PreparedFit, ca: Array) -> DensityMap:
+def map_of(prepared: PreparedFit, ca: Array, beads: BeadModel | None = None) -> DensityMap:
     """Return the density of a CA trace (n_ca, 3), as the fit renders it, on the grid of the target and with its header.
 
-    What is rendered but not moved is included.
+    What is rendered but not moved is included, and density that no part of the model explains is not. ``beads`` are
+    other ones than the fit's.
     """
     density, problem = prepared.inputs.density, prepared.problem
     nz, ny, nx = density.values.shape
-    positions, weights = problem.beads.place(ca), problem.beads.weights
+    beads = problem.beads if beads is None else beads
+    positions, weights = beads.place(ca), beads.weights
     if prepared.fixed_beads is not None:
         positions = np.concatenate([positions, prepared.fixed_beads[0]])
         weights = np.concatenate([weights, prepared.fixed_beads[1]])
@@ -261,8 +264,10 @@ def _summary(
     """Return the numbers of model, map and run; lengths in Å, energies in kcal/mol, log densities in nats."""
     config, problem, density = prepared.config, prepared.problem, prepared.inputs.density
     places = {"start": problem.start, "fitted": fitted}
-    maps = {"start": map_of(prepared, problem.start), "fitted": fitted_map}
-    correlation = {name: correlations(problem.target, problem.beads, coords) for name, coords in places.items()}
+    # The start is judged by what its own residues scatter, before side chains settled in the map.
+    beads = {"start": prepared.start_beads, "fitted": problem.beads}
+    maps = {"start": map_of(prepared, problem.start, prepared.start_beads), "fitted": fitted_map}
+    correlation = {name: correlations(problem.target, beads[name], coords) for name, coords in places.items()}
     radius = max(config.resolution, _LEAST_MASK_RADIUS)
     n_gradients = sum(chain.n_gradients for chain in sampled.chains)
     n_threads = min(config.threads, config.chains)
@@ -299,6 +304,8 @@ def _summary(
         "voxel_size": density.voxel_size.tolist(),
         "resolution": config.resolution,
         "sigma": problem.target.sigma,
+        "side_chains_moved": 0.0 if prepared.scatterers is None else prepared.scatterers.moved,
+        "unmodelled": [] if prepared.scatterers is None else [asdict(one) for one in prepared.scatterers.places],
         "region_volume": problem.target.region_volume,
         "observations": problem.target.counted_observations(config),
     }

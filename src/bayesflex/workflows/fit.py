@@ -14,9 +14,18 @@ from bayesflex.density_map import DensityMap
 from bayesflex.io.maps import read_map
 from bayesflex.io.structures import read_structure
 from bayesflex.metrics import metric_columns
-from bayesflex.protocols import Reporter
+from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.reporters import LogReporter, MetricsReporter, NullReporter, Reporters
-from bayesflex.sampling import chain_starts, run_chains, stage_likelihoods
+from bayesflex.sampling import (
+    Starts,
+    can_settle,
+    chain_starts,
+    load_scatterers,
+    run_chains,
+    save_scatterers,
+    settle_scatterers,
+    stage_likelihoods,
+)
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import Sampled, conclude
@@ -27,6 +36,9 @@ from bayesflex.workflows.report import KnownInputs, report_or_warning
 from bayesflex.workflows.results import FitResult, ensemble_has_all_atoms, write_result, write_summary
 from bayesflex.workflows.run_files import LOG_FILE, METRICS_FILE
 from bayesflex.workflows.run_folder import FitFiles, RunFolder, begun_fit, described_files
+
+#: Among the checkpoints: what a pilot settled.
+_SCATTERERS = "scatterers.npz"
 
 __all__ = ["FitResult", "fit", "resume_fit", "run_fit"]
 
@@ -89,7 +101,7 @@ def fit(
             choice = choose_modes(inputs, config, listeners.message)
             prepared = prepare(inputs, choice.applied_to(config), _say_nothing)
         prepared = _after_docking(prepared, placed)
-        sampled = _sample(prepared, listeners)
+        prepared, sampled = _sample(prepared, listeners)
         concluded = conclude(prepared, sampled, {"model": structure.name, "map": density.name})
         result = _timed(_with_choice(concluded, choice), began)
     _tell(result, listeners.message)
@@ -204,7 +216,7 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
         numbers = () if prepared.problem.modes is None else prepared.config.modes
         metrics = MetricsReporter(out / METRICS_FILE, metric_columns(numbers, files.reference is not None))
         listeners = Reporters([shown, metrics, log])
-        sampled = _sample(prepared, listeners, folder, open_folder)
+        prepared, sampled = _sample(prepared, listeners, folder, open_folder)
         result = _with_choice(conclude(prepared, sampled, described), choice)
     if not ensemble_has_all_atoms(result):
         listeners.message("ensemble.cif holds CA atoms alone, since all atoms would make a file above 50 MB.")
@@ -265,15 +277,19 @@ def _sample(
     reporter: Reporter,
     folder: RunFolder | None = None,
     open_folder: Callable[[], None] | None = None,
-) -> Sampled:
-    """Run the chains; the folder is opened once nothing about the input can be wrong any more."""
-    likelihoods = stage_likelihoods(prepared.problem, prepared.stages)
+) -> tuple[PreparedFit, Sampled]:
+    """Run the chains; the folder is opened once nothing about the input can be wrong any more.
+
+    The fit that is returned has the scatterers with which they ran.
+    """
+    likelihoods: Sequence[Likelihood] = stage_likelihoods(prepared.problem, prepared.stages)
     if open_folder is not None:
         open_folder()
     checkpoints = None if folder is None else folder.checkpoints
     began = time.perf_counter()
     try:
         starts = chain_starts(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
+        prepared, likelihoods = _settle(prepared, likelihoods, starts, reporter, checkpoints)
         chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints, starts)
     finally:
         seconds = time.perf_counter() - began
@@ -281,7 +297,34 @@ def _sample(
         if folder is not None:
             seconds += folder.seconds_before()
             folder.stopped_after(seconds)
-    return Sampled(chains, likelihoods[-1], seconds, starts)
+    return prepared, Sampled(chains, likelihoods[-1], seconds, starts)
+
+
+def _settle(
+    prepared: PreparedFit,
+    likelihoods: Sequence[Likelihood],
+    starts: Starts,
+    reporter: Reporter,
+    checkpoints: Path | None,
+) -> tuple[PreparedFit, Sequence[Likelihood]]:
+    """Return the fit with its scatterers settled, and its likelihoods.
+
+    A fit that is resumed goes on with those that it was begun with.
+    """
+    problem, stages = prepared.problem, prepared.stages
+    if not can_settle(problem):
+        return prepared, likelihoods
+    path = None if checkpoints is None else checkpoints / _SCATTERERS
+    if path is not None and path.exists():
+        found = load_scatterers(path)
+    else:
+        found = settle_scatterers(problem, stages, likelihoods, starts.structures[0])
+        if path is not None:
+            save_scatterers(found, path)
+    for text in (*found.messages, *(f"Warning: {warning}" for warning in found.warnings)):
+        reporter.message(text)
+    prepared = prepared.with_scatterers(found)
+    return prepared, stage_likelihoods(prepared.problem, stages)
 
 
 def _with_choice(result: FitResult, choice: ModeChoice | None) -> FitResult:

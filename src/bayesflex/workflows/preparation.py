@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.beads import make_beads
+from bayesflex.beads import BeadModel, make_beads
 from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES
 from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
@@ -29,7 +29,7 @@ from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
 from bayesflex.residue_runs import in_words
-from bayesflex.sampling import Problem, Stage, plan_stages, stage_evaluations, thread_count
+from bayesflex.sampling import Problem, Scatterers, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
 from bayesflex.trace import residue_labels
 from bayesflex.units import sigma_of_resolution
@@ -88,6 +88,10 @@ class PreparedFit:
         Sentences for the user.
     seconds_modes
         Time that the normal modes took.
+    start_beads
+        What the residues of the start scatter; those of the problem may have settled since.
+    scatterers
+        What a pilot settled, or None.
     docking_poses
         Content of ``poses.csv``, empty where the model was not docked.
     """
@@ -101,7 +105,14 @@ class PreparedFit:
     match: ResidueMatch | None
     warnings: tuple[str, ...]
     seconds_modes: float
+    start_beads: BeadModel
     docking_poses: str = ""
+    scatterers: Scatterers | None = None
+
+    def with_scatterers(self, found: Scatterers) -> PreparedFit:
+        """Return this fit with what a pilot settled, and the warnings on that."""
+        warnings = (*self.warnings, *found.warnings)
+        return replace(self, problem=found.applied_to(self.problem), scatterers=found, warnings=warnings)
 
 
 def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> PreparedFit:
@@ -173,7 +184,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
     evaluations = stage_evaluations(problem, stages)
     config = replace(config, evaluation=evaluations[0] if len(set(evaluations)) == 1 else ",".join(evaluations))
     problem = replace(problem, config=config)
-    return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes)
+    return PreparedFit(inputs, ca, config, problem, stages, fixed_beads, match, warnings, seconds_modes, beads)
 
 
 def _domain_motions(ca: Structure, config: FitConfig, say: Callable[[str], None]) -> tuple[FitConfig, Domains | None]:
