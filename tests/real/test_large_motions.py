@@ -72,8 +72,8 @@ def test_the_lifting_mode_is_mode_ten(data_dir):
 def test_p97_is_lifted(lifted_p97):
     """The combined approach finds the truth; the posterior means of the others stand beside it.
 
-    Local arrives as well, since its chains are annealed; without that it does not (``docs/paper.md``, test 1). These are
-    the paper's approaches: with domain motions global arrives too, at 0.3 Å.
+    Local arrives as well, since its chains are annealed; without that it does not (``docs/paper.md``, test 1). These
+    are the paper's approaches: with domain motions global arrives too, at 0.3 Å.
     """
     start, truth, density = lifted_p97
     reached = {}
