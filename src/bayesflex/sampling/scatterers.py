@@ -37,6 +37,9 @@ Array = NDArray[np.float64]
 #: Rounds of free beads and model in turn: what a model has flowed into it gives back bit by bit.
 _ROUNDS = 6
 
+#: Free beads are left out for larger models: each round settles the whole model again, 30 s for p97's 4368 residues.
+_MOST_SITES = 2000
+
 #: A place with less than this, in residues, keeps no beads of its own: a ligand of seven heavy atoms is one.
 _LEAST_WEIGHT = 1.0
 
@@ -143,8 +146,10 @@ class _Settling:
         residual = check_residual(comparison, [sites])
         if unsupported_share(residual, beads) > _MOST_UNSUPPORTED:
             return Scatterers(self._problem.beads.coefficients)
+        if not self._problem.config.unmodelled or len(sites) > _MOST_SITES:
+            return self._scatterers(sites, beads)
         seed, n_seeds = seeds(residual)
-        if not self._problem.config.unmodelled or n_seeds == 0:
+        if n_seeds == 0:
             return self._scatterers(sites, beads)
         free = FreeBeads(self._problem.target, seed, self._problem.beads.place(pilot), self._problem.config.resolution)
         weights = np.zeros(len(free.positions))
