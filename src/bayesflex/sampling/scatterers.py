@@ -37,7 +37,8 @@ Array = NDArray[np.float64]
 #: Rounds of free beads and model in turn: what a model has flowed into it gives back bit by bit.
 _ROUNDS = 6
 
-#: Free beads are left out for larger models: each round settles the whole model again, 30 s for p97's 4368 residues.
+#: Nothing settles in larger models: for p97's 4368 residues it took 200 s of processor time, and the fit ended 0.03 Å
+#: nearer to the answer.
 _MOST_SITES = 2000
 
 #: A place with less than this, in residues, keeps no beads of its own: a ligand of seven heavy atoms is one.
@@ -118,13 +119,14 @@ def settle_scatterers(
 def can_settle(problem: Problem) -> bool:
     """Return whether a pilot could change anything: residues must be free to move and scatter off their sites.
 
-    The paper's model, unit beads and a known noise level, is left as it is.
+    The paper's model, unit beads and a known noise level, is left as it is, and so are large models.
     """
     config = problem.config
     return (
         (config.side_chains or config.unmodelled)
         and APPROACHES[config.deformation][1]
         and not problem.beads.on_ca
+        and len(problem.start) <= _MOST_SITES
         and config.likelihood != GaussianLikelihood.name
     )
 
@@ -146,10 +148,8 @@ class _Settling:
         residual = check_residual(comparison, [sites])
         if unsupported_share(residual, beads) > _MOST_UNSUPPORTED:
             return Scatterers(self._problem.beads.coefficients)
-        if not self._problem.config.unmodelled or len(sites) > _MOST_SITES:
-            return self._scatterers(sites, beads)
         seed, n_seeds = seeds(residual)
-        if n_seeds == 0:
+        if not self._problem.config.unmodelled or n_seeds == 0:
             return self._scatterers(sites, beads)
         free = FreeBeads(self._problem.target, seed, self._problem.beads.place(pilot), self._problem.config.resolution)
         weights = np.zeros(len(free.positions))
