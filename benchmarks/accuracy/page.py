@@ -41,11 +41,17 @@ def table_lines(rows: list[Texts]) -> list[str]:
 
 
 def write_table(path: Path, rows: list[Texts]) -> None:
-    """Put the table between the marks of a page."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """Put the table of cases into a page."""
+    write_between(path, (BEGIN, END), table_lines(rows))
+
+
+def write_between(path: Path, marks: tuple[str, str], lines: list[str]) -> None:
+    """Put lines between two marks of a page."""
+    begin, end = marks
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join([before + BEGIN, *table_lines(rows), END + after]), encoding="utf-8")
+        temporary.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")
 
 
 def _line(case: Case, rows: list[Texts]) -> tuple[str, ...]:
