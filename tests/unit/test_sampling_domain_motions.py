@@ -16,6 +16,7 @@ from bayesflex.mcmc.adaptation import largest_eigenvalue
 from bayesflex.protocols import Record
 from bayesflex.reporters import NullReporter
 from bayesflex.sampling import Chain, run_chains, stage_likelihoods
+from bayesflex.sampling import chain as chain_module
 from bayesflex.sampling.checkpoint import load_checkpoint
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import matched_mass
@@ -104,6 +105,42 @@ def test_masses_keep_the_step_size(approach):
         mass = matched_mass(posterior, theta, np.random.default_rng(3))
         stiffness[motions] = largest_eigenvalue(posterior, theta, mass, np.random.default_rng(4))
     assert stiffness["on"] < 2.0 * stiffness["off"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "turning"),
+    [
+        ({"deformation": "combined"}, {1}),
+        ({"deformation": "combined", "domains": False}, set()),
+        ({"deformation": "combined", "domain_motions": "on"}, {0, 1}),
+        ({"deformation": "global", "domain_motions": "off"}, set()),
+    ],
+)
+def test_every_second_chain_of_combined_turns_its_domains_on_the_way(changes, turning, monkeypatch):
+    steered: list[bool] = []
+
+    def noted(posterior, restoring, coords, *arguments, bodies, **others):
+        steered.append(bodies is not None)
+        return coords
+
+    monkeypatch.setattr(chain_module, "steer", noted)
+    fit = prepared(stages=(16.0,), warmup_iterations=2, **changes)
+    likelihoods = stage_likelihoods(fit.problem, fit.stages)
+    for index in (0, 1):
+        chain = Chain(
+            fit.problem,
+            fit.stages,
+            likelihoods,
+            index,
+            np.random.default_rng(7),
+            NullReporter(),
+            threading.Event(),
+            None,
+        )
+        chain._steer(0)
+    assert [index in turning for index in (0, 1)] == steered
+    # What is sampled does not depend on it.
+    assert (chain._posterior(1).deformation.n_bodies > 0) == (fit.config.domain_motions == "on")
 
 
 def test_with_the_whole_moving_the_largest_domain_is_its_frame():

@@ -50,6 +50,9 @@ _RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
 #: Modes are recomputed once the structure has moved by this much (RMSD, Å) since they were last computed.
 _MODES_MOVED = 1.0
 
+#: Chains of larger models without domain motions are all steered alike: finding domains anew takes them seconds.
+_MOST_TURNED = 2000
+
 #: A checkpoint is written this often, in seconds; also where the chain is told to stop.
 _CHECKPOINT_INTERVAL = 20.0
 
@@ -270,7 +273,7 @@ class Chain:
         """Move the structure along its modes towards the map of a stage."""
         progress, problem = self._progress, self._problem
         local = APPROACHES[problem.config.deformation][1]
-        bodies = progress.bodies
+        bodies = self._steering_bodies()
         # Stiff terms along the chain forbid straight steps. Where domains turn as bodies they tell what a linker can
         # follow, and without them domains would be pulled off their linkers.
         resisting = [term for term in self._terms if bodies is not None or term.name == "contacts"]
@@ -312,6 +315,21 @@ class Chain:
         )
         if bending is not None:
             progress.coords = restored(progress.coords, self._terms)
+
+    def _steering_bodies(self) -> Array | None:
+        """Return the domains that turn as bodies while the structure is steered, or None.
+
+        Those of the deformation. Where ``combined`` has none, every second chain turns the domains all the same: one
+        way finds what the other misses, and nothing of either remains in what is sampled.
+        """
+        config = self._problem.config
+        turns = self._index % 2 == 1 and config.domains and all(APPROACHES[config.deformation])
+        if self._progress.bodies is not None or not turns or len(self._start) > _MOST_TURNED:
+            return self._progress.bodies
+        try:
+            return self._problem.domains_at(self._progress.coords)
+        except InputError:
+            return None
 
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""

@@ -114,8 +114,19 @@ class Problem:
         """
         if self.domains is None:
             return None
+        found = self.domains_at(coords)
+        return self.bodies if found is None else found
+
+    def domains_at(self, coords: Array) -> Array | None:
+        """Return how far each residue goes along with each domain at other positions (n_ca, 3), None for one domain.
+
+        Raises
+        ------
+        InputError
+            If the network leaves residues loose.
+        """
         found = find_domains(self.ca.with_coords(coords), self.config.network_cutoff)
-        return blend_weights(found.labels, bonded_to_next(self.ca)) if found.n_domains > 1 else self.bodies
+        return blend_weights(found.labels, bonded_to_next(self.ca)) if found.n_domains > 1 else None
 
     def deformation(self, coords: Array, modes: Array, bodies: Array | None) -> Deformation:
         """Return the deformation that is sampled about a structure (n_ca, 3), Å.
