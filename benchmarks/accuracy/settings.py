@@ -48,15 +48,12 @@ VARIATIONS = (
     Variation("bead", ("ca", "centroid")),
 )
 
-#: Cases of seconds each: both directions of the pairs, a real map, and nucleic acid.
+#: Cases of seconds each: opening and closing, a real map, and nucleic acid.
 NAMES = (
     "adk-open-5",
     "adk-close-5",
-    "adk-open-10",
     "mglur1-open-6",
-    "mglur1-close-6",
     "groel-open-10",
-    "groel-close-10",
     "mitoribosome",
     "protein_dna-5",
 )

@@ -227,8 +227,8 @@ class FitConfig:
     domains: bool = field(
         default=True,
         metadata=about(
-            "Search the map for the pose of domains that steering leaves outside of their density, and turn domains when "
-            "every second chain is steered.",
+            "Search the map for the pose of domains that steering leaves outside of their density, and turn domains "
+            "when every second chain is steered.",
             "warm-up",
         ),
     )
