@@ -30,6 +30,8 @@ from bayesflex.io.maps import read_map, write_map
 from bayesflex.io.structures import read_structure, write_structure
 from bayesflex.sampling import chain
 from bayesflex.sampling.checkpoint import load_checkpoint
+from bayesflex.sampling.domain_starts import load_starts
+from bayesflex.sampling.scatterers import load_scatterers
 from bayesflex.synthetic import two_domain_pair
 from bayesflex.trace import load_trace
 from bayesflex.workflows.fit import resume_fit, run_fit
@@ -121,7 +123,14 @@ def ended(model: Path, density: Path, out: Path, config: FitConfig) -> bool:
 def state_of(out: Path) -> tuple[str, list[str]]:
     """Return in a word what a killed fit left, and what is wrong with it: every file must be whole."""
     problems = []
-    readers = {".cif": read_structure, ".pdb": read_structure, ".mrc": read_map, ".npz": load_checkpoint}
+    readers = {
+        ".cif": read_structure,
+        ".pdb": read_structure,
+        ".mrc": read_map,
+        ".npz": load_checkpoint,
+        "starts.npz": load_starts,
+        "scatterers.npz": load_scatterers,
+    }
     stage = "nothing written"
     for path in sorted(out.rglob("*")):
         if path.name.startswith(".") or path.is_dir() or path.suffix == ".part":
@@ -130,8 +139,8 @@ def state_of(out: Path) -> tuple[str, list[str]]:
             if path.name == "trajectory.pdb" or path.suffix in (".png", ".dcd", ".defattr", ".txt", ".html"):
                 if path.suffix != ".txt" and path.stat().st_size == 0:
                     problems.append(f"{path.name} is empty")
-            elif path.suffix in readers:
-                readers[path.suffix](path)
+            elif reader := readers.get(path.name, readers.get(path.suffix)):
+                reader(path)
             elif path.suffix == ".toml":
                 load_config(path, {})
             elif path.suffix == ".json":
