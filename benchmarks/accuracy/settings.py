@@ -48,10 +48,9 @@ VARIATIONS = (
     Variation("bead", ("ca", "centroid")),
 )
 
-#: Cases of seconds each: opening and closing, a real map, and nucleic acid.
+#: Cases of seconds each: computed, given and real maps, and nucleic acid.
 NAMES = (
     "adk-open-5",
-    "adk-close-5",
     "mglur1-open-6",
     "groel-open-10",
     "mitoribosome",
