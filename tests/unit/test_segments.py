@@ -81,3 +81,17 @@ def test_a_residue_without_atoms_has_no_correlation(case):
     kept = residue != 4
     found = segment_correlations(density, model, coords[kept], residue[kept], 10, RESOLUTION)
     assert np.flatnonzero(np.isnan(found)).tolist() == [4]
+
+
+def test_what_a_sliding_window_leaves_behind_is_no_score(case):
+    """Residues that walk out of the box, and into empty density: roundings remain of the sums, and may be negative."""
+    density, model, coords, residue, stretch = case
+    one = np.zeros_like(stretch)
+    outside = coords.copy()
+    outside[residue >= 5] += 500.0
+    found = smoc(density, model, outside, residue, one, RESOLUTION, window=3)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [6, 7, 8, 9]
+    voxels = near(density, coords[residue >= 4])
+    empty = np.where(voxels, np.float32(0.0), model)
+    found = smoc(density, empty, coords, residue, one, RESOLUTION, window=3)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [5, 6, 7, 8, 9]

@@ -23,6 +23,9 @@ WINDOW = 11
 #: Voxels within 2.5 max(0.225 d, 1 Å) of an atom belong to it: the defaults of TEMPy's ``FastSMOC``.
 _RADIUS_IN_SIGMA, _SIGMA_PER_RESOLUTION, _LEAST_SIGMA = 2.5, 0.225, 1.0
 
+#: Share of the largest sum of squares below which one is rounding.
+_ROUNDING = 1e-12
+
 
 def atom_radius(resolution: float) -> float:
     """Return the distance (Å) up to which voxels belong to an atom, at a resolution (Å)."""
@@ -66,11 +69,14 @@ def smoc(
     Returns
     -------
     ndarray
-        Shape (n_residues,); NaN where the box holds none of the voxels.
+        Shape (n_residues,); NaN where the box holds none of the voxels, or a map is zero on them.
     """
     sums = _segment_sums(density, model_map, coords, residue, stretch, resolution, window // 2, (0.0, 0.0))
-    norm = np.sqrt(sums[:, 3] * sums[:, 4])
-    return np.divide(sums[:, 5], norm, out=np.full(len(sums), np.nan), where=norm > 0.0)
+    # Windows slide, so that what they let go leaves roundings behind: of an empty one, or of one in empty density.
+    of_map, of_model = sums[:, 3], sums[:, 4]
+    usable = (sums[:, 0] > 0.5) & (of_map > _ROUNDING * of_map.max()) & (of_model > _ROUNDING * of_model.max())
+    norm = np.sqrt(np.where(usable, of_map * of_model, 1.0))
+    return np.asarray(np.where(usable, sums[:, 5] / norm, np.nan))
 
 
 def segment_correlations(
@@ -105,7 +111,7 @@ def segment_correlations(
     count = np.maximum(sums[:, 0], 1.0)
     of_map, of_model = sums[:, 3] - sums[:, 1] ** 2 / count, sums[:, 4] - sums[:, 2] ** 2 / count
     covariance = sums[:, 5] - sums[:, 1] * sums[:, 2] / count
-    usable = (of_map > 1e-12 * sums[:, 3]) & (of_model > 1e-12 * sums[:, 4])
+    usable = (of_map > _ROUNDING * sums[:, 3]) & (of_model > _ROUNDING * sums[:, 4])
     norm = np.sqrt(np.where(usable, of_map * of_model, 1.0))
     return np.asarray(np.where(usable, covariance / norm, np.nan))
 
