@@ -173,3 +173,8 @@ def dihedral(a: Array, b: Array, c: Array, d: Array) -> Array:
 def _require_pairs(a: Array, b: Array) -> None:
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 3 or len(a) == 0:
         raise InputError(f"points to compare must pair up, shape (n, 3) with n > 0, got {a.shape} and {b.shape}")
+
+
+def rotation_angle(rotation: Array) -> float:
+    """Return the angle of a rotation matrix (3, 3), radians from 0 to π."""
+    return math.acos(min(max(0.5 * (float(np.trace(rotation)) - 1.0), -1.0), 1.0))

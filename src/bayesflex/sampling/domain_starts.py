@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bayesflex.domains import MOST_RESIDUES, find_domains
 from bayesflex.errors import InputError
-from bayesflex.geometry import rmsd
+from bayesflex.geometry import rmsd, rotation_angle
 from bayesflex.io.atomic import atomic_path
 from bayesflex.protocols import Likelihood
 from bayesflex.residue_runs import in_words
@@ -139,7 +139,7 @@ def _poses_of(arrangement: Arrangement, problem: Problem) -> tuple[DomainPose, .
 
 def _pose(step: int, candidate: Candidate, taken: Candidate, labels: NDArray[np.str_], start: Array) -> DomainPose:
     pose, both = candidate.pose, candidate.residues & taken.residues
-    angle = math.degrees(math.acos(min(max(0.5 * (float(np.trace(pose.rotation)) - 1.0), -1.0), 1.0)))
+    angle = math.degrees(rotation_angle(pose.rotation))
     return DomainPose(
         step=step,
         residues=in_words(candidate.residues, labels),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.config import FitConfig
-from bayesflex.geometry import superimpose
+from bayesflex.geometry import rotation_angle, superimpose
 from bayesflex.io.maps import write_map
 from bayesflex.io.output_folder import make_folder, require_new_or_empty
 from bayesflex.io.structures import write_structure
@@ -90,4 +90,4 @@ def opening(closed: Array, other: Array, layout: Layout) -> float:
     """Return by how many degrees the second domain is turned, seen from the first, between two CA traces (n_ca, 3)."""
     first, second = layout.first_domain, layout.second_domain
     turn = superimpose(closed[first], other[first]).rotation.T @ superimpose(closed[second], other[second]).rotation
-    return math.degrees(math.acos(min(max(0.5 * (float(np.trace(turn)) - 1.0), -1.0), 1.0)))
+    return math.degrees(rotation_angle(turn))
