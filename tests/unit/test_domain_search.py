@@ -12,6 +12,7 @@ from bayesflex.chain import bonded_to_next
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.domain_search.density import blurred_density, occupancies
+from bayesflex.domain_search.kernels import best_places, fill_templates, score_of_pose
 from bayesflex.domain_search.poses import tethers
 from bayesflex.domain_search.search import BodySearch
 from bayesflex.domain_search.spline import spline_values
@@ -94,6 +95,66 @@ def test_the_gradient_of_the_cost_is_that_of_finite_differences(rng):
             for e in np.eye(6)
         ]
         np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5 * np.abs(gradient).max())
+
+
+def test_a_template_holds_the_weights_where_the_turned_beads_are(rng):
+    arms, weights = rng.uniform(-6.0, 6.0, size=(40, 3)), rng.uniform(0.5, 2.0, size=40)
+    turns = np.array([rotation_of_vector(rng.normal(size=3)) for _ in range(2)])
+    shape, middle, voxel = (9, 10, 12), np.array([6, 5, 4]), np.array([2.0, 3.0, 2.5])
+    templates = np.empty((2, *shape), dtype=np.float32)
+    fill_templates(arms, weights, turns, middle, voxel, np.empty(shape), templates)
+    for turn, template in zip(turns, templates, strict=True):
+        expected = np.zeros(shape)
+        at = arms @ turn.T / voxel + middle
+        low = np.floor(at).astype(int)
+        for corner in np.ndindex(2, 2, 2):
+            share = np.prod(np.where(np.array(corner) == 1, at - low, 1.0 - (at - low)), axis=1)
+            x, y, z = ((low + corner) % np.array(shape[::-1])).T
+            np.add.at(expected, (z, y, x), share * weights)
+        np.testing.assert_allclose(template, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_best_place_is_the_best_of_those_that_the_box_and_the_tethers_allow(rng):
+    shape, middle = (6, 7, 8), np.array([4, 3, 3])
+    corner, voxel = np.array([-8.0, -7.0, -6.0]), np.array([2.0, 2.1, 1.9])
+    low, high = np.array([-6.5, -5.5, -5.0]), np.array([5.0, 6.0, 4.0])
+    turns = np.array([rotation_of_vector(rng.normal(size=3)) for _ in range(5)])
+    scores = rng.normal(size=(5, *shape)).astype(np.float32)
+    z, y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    pivots = np.stack([x, y, z], axis=-1) * voxel + corner
+    shifted = np.roll(scores, tuple(middle[::-1]), axis=(1, 2, 3)).astype(np.float64)
+    inner = rng.uniform(-3.0, 3.0, size=(2, 3))
+    for outer in (rng.uniform(-4.0, 4.0, size=(2, 3)), np.full((2, 3), 90.0)):  # the second one is out of reach
+        length = np.array([7.0, 8.0])
+        allowed = np.repeat(np.all((pivots >= low) & (pivots <= high), axis=-1)[None], 5, axis=0)
+        for end, tied, far in zip(inner, outer, length, strict=True):
+            ends = pivots[None] + (turns @ end)[:, None, None, None]
+            allowed &= np.linalg.norm(ends - tied, axis=-1) <= far
+        best, places = np.empty(5), np.zeros((5, 3))
+        sums = best_places(scores, middle, corner, voxel, low, high, turns, inner, outer, length, best, places)
+        counted = shifted[allowed]
+        np.testing.assert_allclose(sums, (len(counted), counted.sum(), np.sum(counted**2)), rtol=1e-12)
+        for r in range(5):
+            if allowed[r].any():
+                where = np.unravel_index(np.argmax(np.where(allowed[r], shifted[r], -np.inf)), shape)
+                assert best[r] == shifted[r][where]
+                np.testing.assert_allclose(places[r], pivots[where], rtol=1e-12)
+            else:
+                assert best[r] == -np.inf
+
+
+def test_the_score_of_a_pose_is_the_field_at_its_beads(rng):
+    coefficients = rng.normal(size=(12, 11, 13))
+    origin, voxel = np.array([-10.0, -11.0, -9.0]), np.array([2.0, 2.2, 1.9])
+    arms, weights = rng.uniform(-9.0, 9.0, size=(30, 3)), rng.uniform(0.5, 2.0, size=30)  # some lie off the grid
+    turn, centre = rotation_of_vector(rng.normal(size=3)), np.array([0.5, -0.3, 0.2])
+    force, moment = np.empty(3), np.empty(3)
+    total = score_of_pose(coefficients, origin, voxel, arms, weights, turn, centre, np.empty((2, 3, 4)), force, moment)
+    turned = arms @ turn.T
+    values, slopes = spline_values(coefficients, (turned + centre - origin) / voxel, voxel)
+    assert total == pytest.approx(weights @ values, rel=1e-12)
+    np.testing.assert_allclose(force, weights @ slopes, rtol=1e-10)
+    np.testing.assert_allclose(moment, np.cross(turned, weights[:, None] * slopes).sum(axis=0), rtol=1e-10)
 
 
 def test_splines_have_the_gradient_of_finite_differences(rng):

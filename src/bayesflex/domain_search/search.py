@@ -16,6 +16,7 @@ from bayesflex.beads import BeadModel
 from bayesflex.docking.refinement import left_jacobian
 from bayesflex.docking.search import run_in_threads
 from bayesflex.domain_search.density import Density, scale_and_offset
+from bayesflex.domain_search.kernels import best_places, fill_templates, score_of_pose
 from bayesflex.domain_search.poses import BodyPose, Tethers
 from bayesflex.domain_search.spline import spline_values
 from bayesflex.geometry import rotation_of_vector
@@ -103,7 +104,12 @@ class BodySearch:
     def poses(self, n_wanted: int) -> list[BodyPose]:
         """Return the best distinct poses, refined, the best first."""
         rotations, centres = self._everywhere()
-        found = [self._refined(rotation, centre) for rotation, centre in zip(rotations, centres, strict=True)]
+        found: list[BodyPose] = [self.here()] * len(rotations)
+
+        def refine(number: int) -> None:
+            found[number] = self._refined(rotations[number], centres[number])
+
+        run_in_threads([partial(refine, number) for number in range(len(rotations))], self._n_threads)
         return self.distinct(sorted(found, key=lambda pose: -pose.score))[:n_wanted]
 
     def sharper(self, density: Density, poses: list[BodyPose]) -> list[BodyPose]:
@@ -151,7 +157,8 @@ class BodySearch:
         values = scipy.ndimage.map_coordinates(self._coefficients, at, order=3, mode="constant", prefilter=False)
         transform = scipy.fft.rfftn(values.reshape(shape).astype(np.float32), workers=1)
         middle = np.array(shape[::-1]) // 2  # (x, y, z): where a template has its pivot
-        pivots = grid.reshape(-1, 3).astype(np.float32)
+        low = self._density.origin
+        high = low + self._density.voxel_size * (np.array(self.field.shape[::-1]) - 1)
         best = np.empty(len(rotations))
         places = np.empty((len(rotations), 3))
         firsts = range(0, len(rotations), _BATCH)
@@ -159,19 +166,17 @@ class BodySearch:
 
         def work(task: int) -> None:
             batch = slice(firsts[task], firsts[task] + _BATCH)
-            templates = scipy.fft.rfftn(
-                self._templates(rotations[batch], shape, middle, voxel), axes=(1, 2, 3), workers=1
+            turns = rotations[batch]
+            templates = np.empty((len(turns), *shape), dtype=np.float32)
+            fill_templates(self._arms, self._weights, turns, middle, voxel, np.empty(shape), templates)
+            spectra = scipy.fft.rfftn(templates, axes=(1, 2, 3), workers=1)
+            np.conj(spectra, out=spectra)
+            spectra *= transform
+            scores = scipy.fft.irfftn(spectra, s=shape, axes=(1, 2, 3), workers=1, overwrite_x=True)
+            tethers = self._inner, self._outer, self._length
+            sums[task] = best_places(
+                scores, middle, corner, voxel, low, high, turns, *tethers, best[batch], places[batch]
             )
-            scores = scipy.fft.irfftn(transform * np.conj(templates), s=shape, axes=(1, 2, 3), workers=1)
-            # A template has its pivot in the middle: the score of a shift t is that of a pivot at t + middle.
-            scores = np.roll(scores, tuple(middle[::-1]), axis=(1, 2, 3)).reshape(len(templates), -1)
-            allowed = self._allowed(rotations[batch], pivots)
-            counted = scores[allowed].astype(np.float64)
-            sums[task] = len(counted), counted.sum(), counted @ counted
-            scores[~allowed] = -np.inf
-            top = np.argmax(scores, axis=1)
-            best[batch] = scores[np.arange(len(scores)), top]
-            places[batch] = pivots[top]
 
         run_in_threads([partial(work, task) for task in range(len(firsts))], self._n_threads)
         count, total, square = sums.sum(axis=0)
@@ -215,34 +220,6 @@ class BodySearch:
         corner = 0.5 * (low + high) - 0.5 * voxel * (np.array(shape) - 1)
         return corner, (shape[2], shape[1], shape[0])
 
-    def _templates(
-        self, rotations: Array, shape: tuple[int, int, int], middle: Array, voxel: Array
-    ) -> NDArray[np.float32]:
-        """Return the weights of the turned body spread over the eight voxels around each bead, pivot in the middle."""
-        at = np.einsum("rij,nj->rni", rotations, self._arms) / voxel + middle
-        low = np.floor(at).astype(np.int64)
-        fraction = at - low
-        n, cells = len(rotations), shape[0] * shape[1] * shape[2]
-        flat = np.zeros(n * cells)
-        base = np.arange(n)[:, None] * cells
-        for corner in range(8):
-            step = np.array([corner & 1, corner >> 1 & 1, corner >> 2])
-            share = np.prod(np.where(step == 1, fraction, 1.0 - fraction), axis=2) * self._weights
-            x, y, z = np.moveaxis((low + step) % np.array(shape[::-1]), 2, 0)
-            flat += np.bincount((base + (z * shape[1] + y) * shape[2] + x).ravel(), share.ravel(), len(flat))
-        return flat.reshape(n, *shape).astype(np.float32)
-
-    def _allowed(self, rotations: Array, pivots: NDArray[np.float32]) -> Mask:
-        """Tell where the pivot may lie for each orientation, shape (n_rotations, n_places)."""
-        low = self._density.origin
-        high = low + self._density.voxel_size * (np.array(self.field.shape[::-1]) - 1)
-        allowed = np.repeat(np.all((pivots >= low) & (pivots <= high), axis=1)[None], len(rotations), axis=0)
-        for inner, outer, length in zip(self._inner, self._outer, self._length, strict=True):
-            centres = (outer - rotations @ inner).astype(np.float32)
-            square = np.sum(pivots**2, axis=1)[None] - 2.0 * centres @ pivots.T + np.sum(centres**2, axis=1)[:, None]
-            allowed &= square <= length**2
-        return allowed
-
     def _refined(self, rotation: Array, centre: Array) -> BodyPose:
         """Return the pose at the top of the score nearby, by L-BFGS on a rotation vector and a shift."""
         result = minimize(
@@ -263,17 +240,31 @@ class BodySearch:
             The pose that q moves, shapes (3, 3) and (3,), Å.
         """
         vector, scale = q[:3] / self._radius, 1.0 / self.sd
-        turn = rotation_of_vector(vector) @ rotation
-        turned, ends = self._arms @ turn.T, self._inner @ turn.T
-        values, slopes = self._field_at(turned + centre + q[3:])
-        pull = -scale * self._weights[:, None] * slopes
-        away = ends + centre + q[3:] - self._outer
-        distance = np.maximum(np.linalg.norm(away, axis=1), 1e-9)
-        excess = np.maximum(distance - self._length, 0.0)
-        tension = _TETHER * (excess / distance)[:, None] * away
-        value = -scale * float(self._weights @ values) + 0.5 * _TETHER * float(excess @ excess)
-        force = pull.sum(axis=0) + tension.sum(axis=0)
-        moment = np.cross(turned, pull).sum(axis=0) + np.cross(ends, tension).sum(axis=0)
+        turn, at = rotation_of_vector(vector) @ rotation, centre + q[3:]
+        pull, twist = np.empty(3), np.empty(3)
+        density = self._density
+        total = score_of_pose(
+            self._coefficients,
+            density.origin,
+            density.voxel_size,
+            self._arms,
+            self._weights,
+            turn,
+            at,
+            np.empty((2, 3, 4)),
+            pull,
+            twist,
+        )
+        value, force, moment = -scale * total, -scale * pull, -scale * twist
+        if len(self._length):
+            ends = self._inner @ turn.T
+            away = ends + at - self._outer
+            distance = np.maximum(np.sqrt(np.sum(away**2, axis=1)), 1e-9)
+            excess = np.maximum(distance - self._length, 0.0)
+            tension = _TETHER * (excess / distance)[:, None] * away
+            value += 0.5 * _TETHER * float(excess @ excess)
+            force += tension.sum(axis=0)
+            moment += np.cross(ends, tension).sum(axis=0)
         return value, np.concatenate([left_jacobian(vector).T @ moment / self._radius, force])
 
     def _field_at(self, positions: Array) -> tuple[Array, Array]:

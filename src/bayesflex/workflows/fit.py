@@ -90,7 +90,9 @@ def fit(
     """
     began = time.perf_counter()
     listeners = Reporters(reporters)
-    with announced_compilation(listeners.message):
+    # Linear algebra on threads of its own gains nothing with matrices of this size, and its idle threads take the cores
+    # from the chains.
+    with threadpool_limits(1), announced_compilation(listeners.message):
         inputs = Inputs(structure, density, reference, mask, fixed, half_maps)
         placed = docked(inputs, config, listeners.message)
         inputs, config = placed.inputs, placed.config
