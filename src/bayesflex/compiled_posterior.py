@@ -329,7 +329,7 @@ class CompiledPosterior:
     def __call__(self, position: Array) -> Evaluation:
         """Evaluate the log density and its gradient at a flat vector, shape (n_dim,)."""
         position = np.ascontiguousarray(position, dtype=np.float64)
-        gradient = np.zeros_like(position)
+        gradient = np.empty_like(position)
         state, _, log_density, log_likelihood, energy = self._advance(
             position, self._work.velocity, gradient, 0.0, 1, LEAPFROG, 0, _AT_REST
         )

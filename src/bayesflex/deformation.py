@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_matrix
+from bayesflex.simd import WIDTH, broadcast, load, load_points, multiply_add, splat, store, store_points, total
 
 Array = NDArray[np.float64]
 
@@ -102,16 +103,24 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
     flat, flat_start = coords.reshape(-1), start.reshape(-1)
     n_modes, size = modes.shape[0], start.size
     end = n_modes
+    # All modes for eight numbers at a time: the coordinates are written once, and not read again for each mode.
+    whole = size - size % WIDTH
+    for k in range(0, whole, WIDTH):
+        sums = load(start, k)
+        if deformation.displaced:
+            sums = sums + load(theta, n_modes + k)
+        for m in range(n_modes):
+            sums = multiply_add(broadcast(theta, m), load(modes, m * size + k), sums)
+        store(flat, k, sums)
+    for k in range(whole, size):
+        value = flat_start[k]
+        if deformation.displaced:
+            value += theta[n_modes + k]
+        for m in range(n_modes):
+            value += theta[m] * modes[m, k]
+        flat[k] = value
     if deformation.displaced:
-        for k in range(size):
-            flat[k] = flat_start[k] + theta[n_modes + k]
         end += size
-    else:
-        for k in range(size):
-            flat[k] = flat_start[k]
-    for m in range(n_modes):
-        for k in range(size):
-            flat[k] += theta[m] * modes[m, k]
     at = end + (6 if deformation.rigid else 0)
     for body in range(deformation.body_centre.shape[0]):
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[at], theta[at + 1], theta[at + 2])
@@ -132,7 +141,19 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
         cx, cy, cz = centre[0], centre[1], centre[2]
         sx, sy, sz = cx + theta[end + 3], cy + theta[end + 4], cz + theta[end + 5]
-        for n in range(start.shape[0]):
+        n_beads = start.shape[0]
+        eights = n_beads - n_beads % WIDTH
+        for n in range(0, eights, WIDTH):
+            x8, y8, z8 = load_points(coords, n)
+            x8, y8, z8 = x8 - splat(cx), y8 - splat(cy), z8 - splat(cz)
+            store_points(
+                coords,
+                n,
+                splat(xx) * x8 + splat(xy) * y8 + splat(xz) * z8 + splat(sx),
+                splat(yx) * x8 + splat(yy) * y8 + splat(yz) * z8 + splat(sy),
+                splat(zx) * x8 + splat(zy) * y8 + splat(zz) * z8 + splat(sz),
+            )
+        for n in range(eights, n_beads):
             x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
             coords[n, 0] = xx * x + xy * y + xz * z + sx
             coords[n, 1] = yx * x + yy * y + yz * z + sy
@@ -162,8 +183,24 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
         wx, wy, wz = theta[end], theta[end + 1], theta[end + 2]
         cx, cy, cz = centre[0] + theta[end + 3], centre[1] + theta[end + 4], centre[2] + theta[end + 5]
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(wx, wy, wz)
-        tx = ty = tz = sx = sy = sz = 0.0
-        for n in range(n_beads):
+        tx8 = ty8 = tz8 = sx8 = sy8 = sz8 = splat(0.0)
+        eights = n_beads - n_beads % WIDTH
+        for n in range(0, eights, WIDTH):
+            x8, y8, z8 = load_points(coords, n)
+            x8, y8, z8 = x8 - splat(cx), y8 - splat(cy), z8 - splat(cz)
+            gx8, gy8, gz8 = load_points(gradient, n)
+            tx8, ty8, tz8 = tx8 + (y8 * gz8 - z8 * gy8), ty8 + (z8 * gx8 - x8 * gz8), tz8 + (x8 * gy8 - y8 * gx8)
+            sx8, sy8, sz8 = sx8 + gx8, sy8 + gy8, sz8 + gz8
+            store_points(
+                gradient,
+                n,
+                splat(xx) * gx8 + splat(yx) * gy8 + splat(zx) * gz8,
+                splat(xy) * gx8 + splat(yy) * gy8 + splat(zy) * gz8,
+                splat(xz) * gx8 + splat(yz) * gy8 + splat(zz) * gz8,
+            )
+        tx, ty, tz = total(tx8), total(ty8), total(tz8)
+        sx, sy, sz = total(sx8), total(sy8), total(sz8)
+        for n in range(eights, n_beads):
             x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
             gx, gy, gz = gradient[n, 0], gradient[n, 1], gradient[n, 2]
             tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
@@ -207,8 +244,21 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
         )
         log_density += log_turn
         at += 6
+    # Four modes at a time: each is read from end to end, and the gradient a quarter as often.
     flat = gradient.reshape(-1)
-    for m in range(n_modes):
+    whole = size - size % WIDTH
+    for m in range(0, n_modes - 3, 4):
+        a, b, c, d = m * size, (m + 1) * size, (m + 2) * size, (m + 3) * size
+        sum_a = sum_b = sum_c = sum_d = splat(0.0)
+        for k in range(0, whole, WIDTH):
+            g = load(flat, k)
+            sum_a, sum_b = multiply_add(g, load(modes, a + k), sum_a), multiply_add(g, load(modes, b + k), sum_b)
+            sum_c, sum_d = multiply_add(g, load(modes, c + k), sum_c), multiply_add(g, load(modes, d + k), sum_d)
+        out[m], out[m + 1], out[m + 2], out[m + 3] = total(sum_a), total(sum_b), total(sum_c), total(sum_d)
+        for k in range(whole, size):
+            for j in range(m, m + 4):
+                out[j] += flat[k] * modes[j, k]
+    for m in range(n_modes - n_modes % 4, n_modes):
         out[m] = _dot(modes[m], flat)
     if deformation.displaced:
         for k in range(size):

@@ -134,6 +134,25 @@ def broadcast(typingctx, array, index):
 
 
 @intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for the line of the cache that holds an element of an array in C order, at ``index`` of its flat form.
+
+    Nothing is read, so that the index may lie outside of the array. Where a processor cannot, it does nothing.
+    """
+
+    def code(context, builder, sig, args):
+        address = _pointer(context, builder, array, args[0], args[1], ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _INT32, _INT32, _INT32])
+        name = "llvm.prefetch.p0i8"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        # To read, to be kept in all levels, as data.
+        builder.call(function, [address, *(ir.Constant(_INT32, number) for number in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
+
+
+@intrinsic
 def multiply_add(typingctx, a, b, c):
     """Return a b + c, in one rounding where the processor can.
 

@@ -175,6 +175,11 @@ def add_to_points(points, index, *forces) -> None:
         points[index : index + WIDTH, axis] = [Number(x, after.tally) for x in after.values]
 
 
+def store_points(points, index, *axes) -> None:
+    for axis, lanes in enumerate(axes):
+        points[index : index + WIDTH, axis] = [Number(x, lanes.tally) for x in lanes.values]
+
+
 def _shift(by: int):
     def shifted(before, value):
         values = np.concatenate([before.values, value.values])[WIDTH - by : 2 * WIDTH - by]
@@ -187,6 +192,7 @@ def _shift(by: int):
 VECTORS = {
     "splat": splat,
     "load": load,
+    "prefetch": lambda array, index: None,
     "store": store,
     "broadcast": lambda array, index: splat(np.ravel(array)[index]),
     "multiply_add": multiply_add,
@@ -196,6 +202,7 @@ VECTORS = {
     "total_even": total_even,
     "total_odd": total_odd,
     "load_points": load_points,
+    "store_points": store_points,
     "add_to_points": add_to_points,
     "shifted_1": _shift(1),
     "shifted_2": _shift(2),

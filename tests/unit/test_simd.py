@@ -47,6 +47,20 @@ def test_a_product_is_added_to_an_element(pair):
 
 
 @njit
+def _ahead(points, last):
+    for index in range(-5, last):
+        simd.prefetch(points, index * 1000)
+    return points[3, 4]
+
+
+def test_asking_for_what_lies_ahead_changes_nothing_even_beyond_the_end(rng):
+    points = rng.normal(size=(4, 5))
+    before = points.copy()
+    assert _ahead(points, 500) == before[3, 4]
+    np.testing.assert_array_equal(points, before)
+
+
+@njit
 def _sums(a, b):
     x, y = simd.load(a, 0), simd.load(b, 0)
     simd.store(b, 0, simd.shifted_1(x, y))
