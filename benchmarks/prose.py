@@ -46,8 +46,8 @@ KERNELS = """
   their own, without a table or a branch.
 - **Contacts**: the arithmetic is done eight at a time, but each contact's partner lies elsewhere: gathering
   differences and scattering forces, one number at a time, is what takes the time. A well that is a power instead of
-  an exponential needs one division and no root. Tried: some hundred contacts at a time, so that what is gathered stays in
-  the first cache (+ 25 %).
+  an exponential needs one division and no root. Tried: some hundred contacts at a time, so that what is gathered stays
+  in the first cache (+ 25 %).
 - **Excluded volume**: looks at each listed pair, one at a time; few push. A wide skin makes the list longer and its
   rebuilding, which is dearer, rarer.
 - **Deformation, pull-back**: read the modes, whose size decides the level: all at the same time on the way out, four at
