@@ -228,6 +228,16 @@ def any_of(typingctx, mask):
 
 
 @intrinsic
+def bits_of(typingctx, mask):
+    """Return the mask as a number: bit k is set where the mask is at k."""
+
+    def code(context, builder, sig, args):
+        return builder.zext(builder.bitcast(args[0], ir.IntType(WIDTH)), ir.IntType(64))
+
+    return types.int64(bool8), code
+
+
+@intrinsic
 def square_root(typingctx, value):
     """Return the square root of each number."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesflex.compiling import KERNEL
 from bayesflex.neighbours import COORDINATE_LIMIT
-from bayesflex.simd import WIDTH, any_of, load, splat
+from bayesflex.simd import WIDTH, any_of, bits_of, broadcast, load, lowest_bit, select, splat
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -125,7 +125,7 @@ def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-de
 
 @njit(**KERNEL)
 def _list_kernel(  # type: ignore[no-untyped-def]
-    positions, places, reach2, levels, boxes, stack, start, partner, rows
+    positions, reach2, levels, boxes, stack, start, partner, rows
 ):
     """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit.
 
@@ -133,7 +133,7 @@ def _list_kernel(  # type: ignore[no-untyped-def]
     """
     top = levels.shape[0] - 2
     room, n_places = partner.shape[0], positions.shape[1]
-    reach = splat(reach2)
+    zero, reach = splat(0.0), splat(reach2)
     count = 0
     start[0] = 0
     for tile in range(levels[1]):
@@ -158,28 +158,34 @@ def _list_kernel(  # type: ignore[no-untyped-def]
                         stack[depth, 0], stack[depth, 1] = level - 1, child
                         depth += 1
                 continue
-            other = WIDTH * place
-            xj = load(positions, other)
-            yj = load(positions, n_places + other)
-            zj = load(positions, 2 * n_places + other)
-            bits = 0
-            for a in range(WIDTH):
-                bead = WIDTH * tile + a
-                if places[bead] < 0:
-                    break
-                gap = 0.0
-                for k in range(3):
-                    x = positions[k, bead]
-                    d = max(boxes[box, k] - x, x - boxes[box, 3 + k], 0.0)
-                    gap += d * d
-                if gap > reach2:
-                    continue
-                # Corners of boxes are empty: a fifth of the beads within reach of a box reach no bead in it.
-                dx = splat(positions[0, bead]) - xj
-                dy = splat(positions[1, bead]) - yj
-                dz = splat(positions[2, bead]) - zj
-                if any_of(dx * dx + dy * dy + dz * dz < reach):
-                    bits |= 1 << a
+            # How far each bead is from the box at least, and at most: only what lies between needs a look at its beads.
+            near2 = far2 = zero
+            for k in range(3):
+                below = splat(boxes[box, k]) - load(positions, k * n_places + WIDTH * tile)
+                above = load(positions, k * n_places + WIDTH * tile) - splat(boxes[box, 3 + k])
+                outer = select(below > above, below, above)
+                d = select(outer > zero, outer, zero)
+                near2 = near2 + d * d
+                d = select(below < above, below, above)
+                far2 = far2 + d * d
+            # Empty places are far from all boxes.
+            bits = bits_of(far2 < reach)
+            doubtful = bits_of(near2 < reach) & ~bits
+            if doubtful:
+                other = WIDTH * place
+                xj = load(positions, other)
+                yj = load(positions, n_places + other)
+                zj = load(positions, 2 * n_places + other)
+                while doubtful != 0:
+                    a = lowest_bit(doubtful)
+                    doubtful &= doubtful - 1
+                    # Corners of boxes are empty: a fifth of the beads within reach of a box reach no bead in it.
+                    bead = WIDTH * tile + a
+                    dx = broadcast(positions, bead) - xj
+                    dy = broadcast(positions, n_places + bead) - yj
+                    dz = broadcast(positions, 2 * n_places + bead) - zj
+                    if any_of(dx * dx + dy * dy + dz * dz < reach):
+                        bits |= 1 << a
             if bits:
                 if count < room:
                     partner[count], rows[count] = place, bits
@@ -246,7 +252,6 @@ class Tiles:
         while True:
             count = _list_kernel(
                 arrays.positions,
-                arrays.places,
                 self._reach2,
                 self._levels,
                 self._boxes,

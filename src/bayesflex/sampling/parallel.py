@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Self, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -17,6 +18,42 @@ _POLL = 0.2
 
 class Stopped(Exception):
     """Another chain failed or the user asked to stop: not a cause, but a consequence."""
+
+
+class Beside:
+    """Threads that do some tasks beside the one that asks for them; with one thread each is done as it is asked for.
+
+    A context: at its end all tasks are done.
+
+    Parameters
+    ----------
+    n_threads
+        Number of threads, the one that asks among them.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            # What nobody waits for any more, after a failure or an interrupt, is not begun.
+            self._pool.shutdown(cancel_futures=error is not None)
+
+    def submit(self, task: Callable[[], T]) -> Future[T]:
+        """Return what will hold the task's result, or its failure."""
+        if self._pool is not None:
+            return self._pool.submit(task)
+        done: Future[T] = Future()
+        try:
+            done.set_result(task())
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def run_all(tasks: Sequence[Callable[[], T]], n_threads: int, stop: threading.Event) -> list[T]:

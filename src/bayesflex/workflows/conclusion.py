@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bayesflex import __version__
 from bayesflex.beads import BeadModel
@@ -26,7 +28,8 @@ from bayesflex.metrics import AMPLITUDE_PREFIX
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
-from bayesflex.sampling import Chain, Starts, correlations
+from bayesflex.sampling import Chain, Starts, correlations, thread_count
+from bayesflex.sampling.parallel import Beside
 from bayesflex.steering import relax, restored
 from bayesflex.structure import Structure
 from bayesflex.trace import Trace, residue_labels
@@ -54,6 +57,10 @@ _MOST_MODELS = 10
 
 #: cc_mask counts voxels within the resolution of a CA, and at least within this distance, Å: a side chain's reach.
 _LEAST_MASK_RADIUS = 4.0
+
+
+#: In larger maps one thing is done after the other: each takes several times the map's memory.
+_MOST_VOXELS_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +104,25 @@ def conclude(prepared: PreparedFit, sampled: Sampled, inputs: Mapping[str, str])
     trace = make_trace(prepared, sampled.chains)
     cutoff = max(_SAME_ANSWER_LEAST, _SAME_ANSWER_RESOLUTION * prepared.config.resolution)
     clusters = find_clusters(trace, cutoff)
-    judged = convergence(trace)
-    posterior = full_posterior(prepared, sampled.likelihood)
-    traces = [_geometry(prepared, posterior, cluster.mean) for cluster in clusters[:_MOST_MODELS]]
-    carrier = make_carrier(prepared.inputs.structure)
-    models = [prepared.inputs.structure.with_coords(carrier.carry(ca)) for ca in traces]
-
     draws = trace.coords[clusters[0].members]  # (n_draws, n_ca, 3)
-    mean = _mean_structure(prepared.ca, draws)
-    n_gradients = sum(chain.n_gradients for chain in sampled.chains)
-    found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
-    fitted_map = map_of(prepared, traces[0])
-    motions = _domain_motions(prepared, draws)
-    validation, complaints = _validations(prepared, models[0])
+    # What needs nothing of each other is done side by side, so that no core is idle.
+    n_threads = thread_count(prepared.config) if prepared.inputs.density.values.size <= _MOST_VOXELS_AT_ONCE else 1
+    with threadpool_limits(1), Beside(n_threads) as beside:
+        judging = beside.submit(lambda: convergence(trace))
+        validating = {"start": beside.submit(lambda: _validated(prepared, prepared.inputs.structure, None))}
+        posterior = full_posterior(prepared, sampled.likelihood)
+        traces = [_geometry(prepared, posterior, cluster.mean) for cluster in clusters[:_MOST_MODELS]]
+        carrier = make_carrier(prepared.inputs.structure)
+        models = [prepared.inputs.structure.with_coords(carrier.carry(ca)) for ca in traces]
+        validating["fitted"] = beside.submit(lambda: _validated(prepared, models[0], prepared.inputs.half_maps))
+        moving = beside.submit(lambda: _domain_motions(prepared, draws))
+        mean = _mean_structure(prepared.ca, draws)
+        n_gradients = sum(chain.n_gradients for chain in sampled.chains)
+        judged = judging.result()
+        found = assess(prepared, draws, prepared.ca.with_coords(traces[0]), judged, n_gradients)
+        fitted_map = map_of(prepared, traces[0])
+        motions = moving.result()
+        validation, complaints = _validations(validating)
     warnings = [*prepared.warnings, *warnings_of_starts(sampled.starts)]
     if len(clusters) > 1:
         files = [cluster_file(number) for number in range(1, len(models))]
@@ -163,12 +176,15 @@ def _domain_motions(prepared: PreparedFit, draws: NDArray[np.float32]) -> tuple[
     return measured_motions(domains, problem.start, draws, residue_labels(prepared.ca))
 
 
-def _validations(prepared: PreparedFit, fitted: Structure) -> tuple[dict[str, Validation], tuple[str, ...]]:
+def _validated(prepared: PreparedFit, model: Structure, half_maps: tuple[DensityMap, DensityMap] | None) -> Validation:
+    given = prepared.inputs
+    return validate(model, given.density, prepared.config.resolution, half_maps, given.mask)
+
+
+def _validations(validating: Mapping[str, Future[Validation]]) -> tuple[dict[str, Validation], tuple[str, ...]]:
     """Return the validation before and after, and a warning where a model cannot be judged: a fit is not lost by it."""
-    given, resolution = prepared.inputs, prepared.config.resolution
     try:
-        start = validate(given.structure, given.density, resolution, None, given.mask)
-        end = validate(fitted, given.density, resolution, given.half_maps, given.mask)
+        start, end = validating["start"].result(), validating["fitted"].result()
     except BayesflexError as error:
         return {}, (f"The models were not validated: {error}",)
     return {"start": start, "fitted": replace(end, model="fitted")}, ()
