@@ -44,6 +44,7 @@ VARIATIONS = (
     Variation("bond_constant", (10.0, 160.0)),
     Variation("angle_constant", (2.5, 40.0)),
     Variation("dihedral_constant", (0.0, 4.0)),
+    Variation("helix_stiffness", (1.0, 16.0)),
     Variation("excluded_volume", (0.0, 4.0)),
     Variation("bead", ("ca", "centroid")),
 )

@@ -173,6 +173,11 @@ class FitConfig:
     dihedral_constant: float = field(
         default=1.0, metadata=not_negative("Depth of the CA dihedral potential, kcal/mol.", "prior")
     )
+    #: Then helices of a draw of the prior differ from the start as those of two conformations do (docs/method.md).
+    helix_stiffness: float = field(
+        default=4.0,
+        metadata=positive("How many times as stiff angles and dihedrals within α-helices are as elsewhere.", "prior"),
+    )
     excluded_volume: float = field(
         default=1.0, metadata=not_negative("Strength of the repulsion between CA that are not bonded.", "prior")
     )

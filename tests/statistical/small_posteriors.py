@@ -53,6 +53,7 @@ def local(coords):
 def bonded_chain(n_beads, **constants):
     """A chain with bonded terms alone and no map; a constant of zero leaves its term out."""
     start = helix(n_beads)
+    constants = {"helix_stiffness": 1.0} | constants
     config = FitConfig(resolution=5.0, contact_energy=0.0, excluded_volume=0.0, **constants)
     terms = build_prior(ca_trace(start), config)
     return Posterior(None, terms, local(start), THERMAL_ENERGY, start.mean(axis=0), config.centre_sd)

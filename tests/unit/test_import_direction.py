@@ -22,7 +22,7 @@ LAYERS = (
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "config_files", "structure", "density_map"),
-    ("chain", "geometry", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
+    ("chain", "geometry", "helices", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
     ("ligand_density", "side_chains"),
     ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),

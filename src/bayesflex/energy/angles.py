@@ -11,6 +11,7 @@ from bayesflex.chain import bonded_to_next, runs
 from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
+from bayesflex.helices import helical_angles
 from bayesflex.simd import (
     WIDTH,
     add_to_points,
@@ -85,19 +86,20 @@ class Angles(ChainTerm):
     constant
         k, kcal/mol/rad² (no factor ½). Angles of C4' in 1D66 have a standard deviation of 10°, of which
         k_B T / (2 σ²) makes 9: nucleotides have the constant of amino acids.
+    helix_stiffness
+        k of angles within α-helices is so many times ``constant``.
     """
 
     name = "angles"
 
-    def __init__(self, ca: Structure, constant: float) -> None:
+    def __init__(self, ca: Structure, constant: float, helix_stiffness: float = 1.0) -> None:
         super().__init__(ca.n_atoms)
         first = runs(bonded_to_next(ca), 2)
         u = ca.coords[first] - ca.coords[first + 1]
         v = ca.coords[first + 2] - ca.coords[first + 1]
         angle = np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), np.sum(u * v, axis=1))
-        self.arrays = AngleArrays(
-            *along_chain(self.n_beads, first, np.cos(angle), np.sin(angle), np.full(len(first), constant))
-        )
+        k = constant * np.where(helical_angles(ca)[first], helix_stiffness, 1.0)
+        self.arrays = AngleArrays(*along_chain(self.n_beads, first, np.cos(angle), np.sin(angle), k))
 
     def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(angle_energy(coords, gradient, self.arrays))
@@ -105,4 +107,4 @@ class Angles(ChainTerm):
 
 def build_angles(ca: Structure, config: FitConfig) -> Angles | None:
     """Return the angles of a start model, or None where their constant is zero."""
-    return Angles(ca, config.angle_constant) if config.angle_constant else None
+    return Angles(ca, config.angle_constant, config.helix_stiffness) if config.angle_constant else None

@@ -11,6 +11,7 @@ from bayesflex.chain import bonded_to_next, runs
 from bayesflex.compiling import KERNEL, PART
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, ChainTerm, along_chain
+from bayesflex.helices import helical_dihedrals
 from bayesflex.simd import (
     WIDTH,
     add_to_points,
@@ -140,17 +141,18 @@ class Dihedrals(ChainTerm):
         Trace of the start model.
     constant
         k, kcal/mol, of amino acids and nucleotides alike.
+    helix_stiffness
+        k of dihedrals within α-helices is so many times ``constant``.
     """
 
     name = "dihedrals"
 
-    def __init__(self, ca: Structure, constant: float) -> None:
+    def __init__(self, ca: Structure, constant: float, helix_stiffness: float = 1.0) -> None:
         super().__init__(ca.n_atoms)
         first = runs(bonded_to_next(ca), 3)
         phi = dihedral_angles(ca.coords, first)
-        self.arrays = DihedralArrays(
-            *along_chain(self.n_beads, first, np.cos(phi), np.sin(phi), np.full(len(first), constant))
-        )
+        k = constant * np.where(helical_dihedrals(ca)[first], helix_stiffness, 1.0)
+        self.arrays = DihedralArrays(*along_chain(self.n_beads, first, np.cos(phi), np.sin(phi), k))
 
     def _of_margined(self, coords: Array, gradient: Array) -> float:
         return float(dihedral_energy(coords, gradient, self.arrays))
@@ -158,4 +160,4 @@ class Dihedrals(ChainTerm):
 
 def build_dihedrals(ca: Structure, config: FitConfig) -> Dihedrals | None:
     """Return the dihedrals of a start model, or None where their constant is zero."""
-    return Dihedrals(ca, config.dihedral_constant) if config.dihedral_constant else None
+    return Dihedrals(ca, config.dihedral_constant, config.helix_stiffness) if config.dihedral_constant else None

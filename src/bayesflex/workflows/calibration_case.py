@@ -116,6 +116,7 @@ class Case:
             sigma=self._sigma,
             centre_sd=CENTRE_SD,
             dihedral_constant=DIHEDRAL_CONSTANT,
+            helix_stiffness=1.0,  # what keeps this small fold whole is the constant for all of it
             contact_energy=CONTACT_ENERGY,
             chains=1,
             threads=1,
