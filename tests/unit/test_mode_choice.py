@@ -75,7 +75,7 @@ def test_half_maps_are_predicted_from_each_other():
 def test_combined_without_need_of_modes_becomes_local_and_says_what_was_compared():
     said = []
     # With a warm-up long enough that chains without modes settle too, all sample one posterior.
-    config = replace(AUTO, deformation="combined", warmup_iterations=60, steps=20)
+    config = replace(AUTO, deformation="combined", warmup_iterations=240, steps=20)
     choice = choose_modes(displaced(3, 1), config, said.append)
     assert choice.chosen == 0
     settled = choice.applied_to(config)
