@@ -38,8 +38,8 @@ KERNELS = """
   each bead reads 16 short rows in 4 planes, of which neighbours share some. Coefficients are kept in 32 bits, those
   of two fields side by side, so that a row is half a cache line. The grid is as coarse as the spectrum allows: with the
   low-pass the field is less than half as large as for white noise, and takes a third less time. The rows of a bead are
-  asked for four beads ahead: with p97 a fifth less time, with a small model, for which it is arithmetic, a twentieth
-  more.
+  asked for four beads ahead: within a gradient of p97 15 % less time, with a small model, for which it is arithmetic,
+  5 % more.
 - **Bonds, angles, dihedrals**: for eight stretches at a time, turning rows (x, y, z) into vectors and back takes as
   many instructions as a bond's arithmetic. Angles and dihedrals are long chains of roots and divisions that wait for
   each other, and eight of them are as much as the processor looks ahead. Dihedrals need no arc and angles one of
