@@ -38,6 +38,7 @@ from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.tempering import EXCHANGE_PREFIX, LadderPoint, Tempered, hotter_levels, temperature_of
+from bayesflex.softening import SOFTENINGS, softened
 from bayesflex.steering import SteerPoint, restored, steer
 from bayesflex.team import Team
 
@@ -315,6 +316,25 @@ class Chain:
         )
         if bending is not None:
             progress.coords = restored(progress.coords, self._terms)
+        if local:
+            self._soften(stage)
+            self._report_only(self._stages[stage].name, self._full(stage, progress.coords), None)
+            if stage == len(self._stages) - 2:
+                self._soften(stage + 1)
+
+    def _soften(self, stage: int) -> None:
+        """Move the structure as an elastic body that softens, in the map of a stage.
+
+        What it does is one iteration of the stage, and a chain that was told to stop meanwhile begins it anew.
+        """
+        problem = self._problem
+        free = Deformation("local", problem.start, problem.mode_vectors[:0])
+        posterior = problem.posterior(
+            self._likelihoods[stage], self._terms, free, problem.blur(self._stages[stage]), self._count, self._team
+        )
+        self._progress.coords = softened(
+            posterior, self._progress.coords, problem.network_at, SOFTENINGS, self._heed_stop
+        )
 
     def _steering_bodies(self) -> Array | None:
         """Return the domains that turn as bodies while the structure is steered, or None.

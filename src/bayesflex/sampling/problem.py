@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
@@ -15,6 +16,7 @@ from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FIRST_MODE, FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.domains import Domains, blend_weights, find_domains
+from bayesflex.elastic_network import network_hessian
 from bayesflex.map_target import MapTarget
 from bayesflex.normal_modes import NormalModes, normal_modes
 from bayesflex.posterior import GradientCount, Posterior
@@ -97,6 +99,16 @@ class Problem:
         cutoff, reach = self.config.network_cutoff, extra_reach(self.ca)
         return self._selected(normal_modes(coords, count, cutoff, links=self._links, reach=reach))
 
+    def network_at(self, coords: Array) -> sparse.bsr_matrix:
+        """Return the Hessian of the elastic network at rest at positions (n_ca, 3), Å.
+
+        Raises
+        ------
+        InputError
+            If two sites are at the same place.
+        """
+        return network_hessian(coords, self.config.network_cutoff, self._links, reach=extra_reach(self.ca))
+
     @cached_property
     def bodies(self) -> Array | None:
         """How far each residue goes along with each domain, shape (n_domains, n_ca); None where none moves."""
@@ -145,6 +157,10 @@ class Problem:
     def beads_of(self, stage: Stage) -> BeadModel:
         """Return what the residues scatter in a stage: in a blurred one a residue is one bead."""
         return self.beads.merged() if stage.resolution > self.config.resolution else self.beads
+
+    def blur(self, stage: Stage) -> float:
+        """Return how many times coarser than the map a stage is; 1 for the last."""
+        return stage.resolution / self.config.resolution
 
     def posterior(
         self,

@@ -185,6 +185,8 @@ def run_chains(
                     structures[index % len(structures)],
                 )
             )
-        reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + config.iterations)
+        # Each steered stage ends with one more iteration, in which the structure softens.
+        softens = len(stages) - 1 if all(APPROACHES[config.deformation]) else 0
+        reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + softens + config.iterations)
         run_all([chain.run for chain in chains], n_threads, stop)
     return chains
