@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 #: Rounds of free beads and model in turn: what a model has flowed into it gives back bit by bit.
 _ROUNDS = 6
 
-#: Larger models get no free beads: for p97's 4368 residues their rounds took 150 s of processor time and brought 0.02 Å.
+#: Larger models get no free beads: for p97's 4368 residues their rounds took 150 s of processor time and won 0.02 Å.
 _MOST_WITH_FREE = 2000
 
 #: A place with less than this, in residues, keeps no beads of its own: a ligand of seven heavy atoms is one.
