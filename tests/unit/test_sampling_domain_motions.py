@@ -15,8 +15,7 @@ from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import largest_eigenvalue
 from bayesflex.protocols import Record
 from bayesflex.reporters import NullReporter
-from bayesflex.sampling import Chain, run_chains, stage_likelihoods
-from bayesflex.sampling import chain as chain_module
+from bayesflex.sampling import Chain, run_chains, stage_likelihoods, steered_stage
 from bayesflex.sampling.checkpoint import load_checkpoint
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import matched_mass
@@ -123,7 +122,7 @@ def test_every_second_chain_of_combined_turns_its_domains_on_the_way(changes, tu
         steered.append(bodies is not None)
         return coords
 
-    monkeypatch.setattr(chain_module, "steer", noted)
+    monkeypatch.setattr(steered_stage, "steer", noted)
     fit = prepared(stages=(16.0,), warmup_iterations=2, **changes)
     likelihoods = stage_likelihoods(fit.problem, fit.stages)
     for index in (0, 1):

@@ -12,13 +12,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bayesflex.deformation import APPROACHES, Deformation
-from bayesflex.domains import body_motions
 from bayesflex.errors import InputError
 from bayesflex.geometry import rmsd
 from bayesflex.mcmc.adaptation import WarmUpPoint
 from bayesflex.mcmc.hmc import HMC
 from bayesflex.mcmc.replica_exchange import ReplicaExchange, join, split
-from bayesflex.normal_modes import rigid_motions
 from bayesflex.posterior import GradientCount, Posterior
 from bayesflex.protocols import Evaluation, KernelInfo, KernelState, Likelihood, Record, Reporter
 from bayesflex.sampling.checkpoint import (
@@ -37,9 +35,9 @@ from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.parallel import Stopped
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 from bayesflex.sampling.problem import Problem, Stage
+from bayesflex.sampling.steered_stage import MODES_MOVED, SteeredStage, Way, modes_of
 from bayesflex.sampling.tempering import EXCHANGE_PREFIX, LadderPoint, Tempered, hotter_levels, temperature_of
-from bayesflex.softening import SOFTENINGS, softened
-from bayesflex.steering import SteerPoint, restored, steer
+from bayesflex.steering import SteerPoint
 from bayesflex.team import Team
 
 Array = NDArray[np.float64]
@@ -47,9 +45,6 @@ Array = NDArray[np.float64]
 #: While a chain is steered, lost contacts count for this share of their energy, and the longest step is this long
 #: (RMSD, Å); each chain draws its own, so that chains take different ways and can disagree.
 _RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
-
-#: Modes are recomputed once the structure has moved by this much (RMSD, Å) since they were last computed.
-_MODES_MOVED = 1.0
 
 #: Chains of larger models without domain motions are all steered alike: finding domains anew takes them seconds.
 _MOST_TURNED = 2000
@@ -271,69 +266,41 @@ class Chain:
         return Tempered(posterior, temperature)
 
     def _steer(self, stage: int) -> None:
-        """Move the structure along its modes towards the map of a stage."""
-        progress, problem = self._progress, self._problem
-        local = APPROACHES[problem.config.deformation][1]
-        bodies = self._steering_bodies()
-        # Stiff terms along the chain forbid straight steps. Where domains turn as bodies they tell what a linker can
-        # follow, and without them domains would be pulled off their linkers.
-        resisting = [term for term in self._terms if bodies is not None or term.name == "contacts"]
-        free = Deformation("local", problem.start, problem.mode_vectors[:0])
+        """Move the structure along its modes towards the map of a stage, and let it soften there.
+
+        The softening is one iteration, and begins anew where the chain was told to stop meanwhile. That at the
+        resolution asked for, after the last blurred stage, is none.
+        """
+        progress, name = self._progress, self._stages[stage].name
         within = progress.within if isinstance(progress.within, Steering) else None
         if within is None:
-            reluctance, longest = self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)
+            way = Way(self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP))
         else:
-            reluctance, longest = within.reluctance, within.longest
-        posterior = problem.posterior(self._likelihoods[stage], resisting, free, reluctance, self._count, self._team)
-
-        # Between steps linkers are what bends: restored whole, domains would give way to each other.
-        bending = None if bodies is None else bodies.max(axis=0) < 1.0
-
-        def directions(coords: Array) -> Array:
-            modes = self._modes_for(coords)
-            if bodies is not None:
-                return _orthonormal(np.concatenate([body_motions(coords, bodies), modes]))
-            # Modes alone leave the centre of mass and the mean orientation where they are: when one domain moves,
-            # the others recoil. Local displacements could undo that, and so may the motions as one.
-            return np.concatenate([rigid_motions(coords), modes]) if local or problem.config.rigid else modes
+            way = Way(within.reluctance, within.longest)
 
         def pause(point: SteerPoint) -> None:
-            progress.within = Steering(reluctance, longest, point)
+            progress.within = Steering(way.reluctance, way.longest, point)
             self._pause(None, None)
 
-        progress.coords = steer(
-            posterior,
-            self._terms if local or bending is not None else (),
+        passing = self._steered_stage(stage)
+        progress.coords = passing.steered(
             progress.coords,
-            directions,
-            self._stages[stage].n_iterations,
-            longest,
-            lambda coords: self._report_only(self._stages[stage].name, self._full(stage, coords), None),
-            begin=None if within is None else within.point,
-            on_point=pause,
-            bodies=bodies,
-            free=bending,
+            way,
+            self._modes_for,
+            self._steering_bodies(),
+            lambda coords: self._report_only(name, self._full(stage, coords), None),
+            None if within is None else within.point,
+            pause,
         )
-        if bending is not None:
-            progress.coords = restored(progress.coords, self._terms)
-        if local:
-            self._soften(stage)
-            self._report_only(self._stages[stage].name, self._full(stage, progress.coords), None)
+        if APPROACHES[self._problem.config.deformation][1]:
+            progress.coords = passing.softened(progress.coords, self._heed_stop)
+            self._report_only(name, self._full(stage, progress.coords), None)
             if stage == len(self._stages) - 2:
-                self._soften(stage + 1)
+                progress.coords = self._steered_stage(stage + 1).softened(progress.coords, self._heed_stop)
 
-    def _soften(self, stage: int) -> None:
-        """Move the structure as an elastic body that softens, in the map of a stage.
-
-        What it does is one iteration of the stage, and a chain that was told to stop meanwhile begins it anew.
-        """
-        problem = self._problem
-        free = Deformation("local", problem.start, problem.mode_vectors[:0])
-        posterior = problem.posterior(
-            self._likelihoods[stage], self._terms, free, problem.blur(self._stages[stage]), self._count, self._team
-        )
-        self._progress.coords = softened(
-            posterior, self._progress.coords, problem.network_at, SOFTENINGS, self._heed_stop
+    def _steered_stage(self, stage: int) -> SteeredStage:
+        return SteeredStage(
+            self._problem, self._stages[stage], self._likelihoods[stage], self._terms, self._count, self._team
         )
 
     def _steering_bodies(self) -> Array | None:
@@ -359,20 +326,16 @@ class Chain:
     def _modes_for(self, coords: Array) -> Array:
         """Return the modes to use at a structure, recomputed where it has moved far enough."""
         progress = self._progress
-        if self._problem.config.recompute_modes and rmsd(coords, progress.modes_at) > _MODES_MOVED:
-            try:
-                progress.modes = self._problem.modes_at(coords)
-            except InputError as error:
-                # A structure on its way may be loose where the start was not: the modes at hand still serve.
-                self._reporter.message(f"chain {self._index + 1}: the modes were not recomputed: {error}")
-            progress.modes_at = coords
+        progress.modes, progress.modes_at, trouble = modes_of(self._problem, coords, progress.modes, progress.modes_at)
+        if trouble is not None:
+            self._reporter.message(f"chain {self._index + 1}: the modes were not recomputed: {trouble}")
         return progress.modes
 
     def _find_bodies(self, coords: Array) -> None:
         """Take the domains of the structure reached where it has moved far enough."""
         progress = self._progress
         # In "local" no modes are computed, and the distance is that from the start.
-        if not self._problem.config.recompute_modes or rmsd(coords, progress.modes_at) <= _MODES_MOVED:
+        if not self._problem.config.recompute_modes or rmsd(coords, progress.modes_at) <= MODES_MOVED:
             return
         try:
             progress.bodies = self._problem.bodies_at(coords)
@@ -441,14 +404,6 @@ class Chain:
             frozen.levels, self._posterior_over(deformation, -1), lambda value: self._tempered(deformation, value)
         )
         return ReplicaExchange(levels), join(replicas)
-
-
-def _orthonormal(directions: Array) -> Array:
-    """Return orthonormal directions of the same span, shape (n_independent, n_ca, 3)."""
-    flat = directions.reshape(len(directions), -1)
-    _, sizes, rows = np.linalg.svd(flat / np.linalg.norm(flat, axis=1, keepdims=True), full_matrices=False)
-    # Shifts and turns of domains that lie in a line, or modes that are nothing else, add no direction.
-    return np.ascontiguousarray(rows[sizes > 1e-6 * sizes[0]].reshape(-1, *directions.shape[1:]))
 
 
 def _deformation_of(kernel: HMC) -> Deformation:

@@ -158,10 +158,6 @@ class Problem:
         """Return what the residues scatter in a stage: in a blurred one a residue is one bead."""
         return self.beads.merged() if stage.resolution > self.config.resolution else self.beads
 
-    def blur(self, stage: Stage) -> float:
-        """Return how many times coarser than the map a stage is; 1 for the last."""
-        return stage.resolution / self.config.resolution
-
     def posterior(
         self,
         likelihood: Likelihood,
