@@ -19,7 +19,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bayesflex.compiling import ALLOCATING, PART
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import InputError
 
 Array = NDArray[np.float64]
@@ -264,8 +264,11 @@ def _closed(before: Array, after: Array, torsions: Array, n_iterations: int) -> 
     """
     # Copies in one layout, and writable: for each other kind of array the kernel would be compiled once more.
     torsions, before, after = torsions.copy(), before.copy(), after.copy()
+    n_torsions = torsions.shape[1]
+    residues, jacobian = np.empty((n_torsions // 2, 3, 3)), np.empty((9, n_torsions))
+    normal, missing, axis = np.empty((9, 9)), np.empty(9), np.empty(3)
     for row in torsions:
-        _close_kernel(before, after, row, n_iterations)
+        _close_kernel(before, after, row, row.copy(), n_iterations, residues, jacobian, normal, missing, axis)
     return torsions
 
 
@@ -289,7 +292,7 @@ def _place_kernel(
     out[2] = c[2] + along * uz + radial * (nx * uy - ny * ux) + normal * nz
 
 
-@njit(**ALLOCATING)
+@njit(**KERNEL)
 def _grow_kernel(start: Array, torsions: Array, residues: Array) -> None:  # pragma: no cover
     """Write the residues (n, 3, 3) that follow ``start`` (3, 3), for torsions (2 n,)."""
     atoms = residues.reshape(-1, 3)
@@ -306,16 +309,15 @@ def _grow_kernel(start: Array, torsions: Array, residues: Array) -> None:  # pra
         _place_kernel(a, b, c, bond, angle, torsion, atoms[m])
 
 
-@njit(**ALLOCATING)
-def _close_kernel(before: Array, after: Array, torsions: Array, n_iterations: int) -> None:  # pragma: no cover
-    """Move torsions (n_torsions,) in place until the residue they lead to from ``before`` is ``after``, both (3, 3)."""
+@njit(**KERNEL)
+def _close_kernel(  # type: ignore[no-untyped-def]
+    before, after, torsions, home, n_iterations, residues, jacobian, normal, missing, axis
+):  # pragma: no cover
+    """Move torsions (n_torsions,) in place until the residue they lead to from ``before`` is ``after``, both (3, 3).
+
+    ``home`` are the torsions given. Workspaces: (n_torsions / 2, 3, 3), (9, n_torsions), (9, 9), (9,) and (3,).
+    """
     n_torsions = len(torsions)
-    home = torsions.copy()
-    residues = np.empty((n_torsions // 2, 3, 3))
-    jacobian = np.empty((9, n_torsions))
-    normal = np.empty((9, 9))
-    missing = np.empty(9)
-    axis = np.empty(3)
     for iteration in range(n_iterations):
         _grow_kernel(before, torsions, residues)
         last = residues[-1]

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bayesflex.compiling import ALLOCATING, KERNEL
+from bayesflex.compiling import KERNEL
 from bayesflex.density_map import DensityMap
 
 Array = NDArray[np.float64]
@@ -68,9 +68,9 @@ def q_scores(coords: Array, density: DensityMap) -> Array:
     points, start = _spirals()
     others = _others(coords)
     values = np.ascontiguousarray(density.values)
-    _q_score_kernel(
-        np.ascontiguousarray(coords), others, points, start, SHELLS, values, density.origin, density.voxel_size, scores
-    )
+    near, kept = np.empty((others.shape[1], 3)), np.empty(start[-1] - start[-2], np.int64)
+    coords, origin, voxel = np.ascontiguousarray(coords), density.origin, density.voxel_size
+    _q_score_kernel(coords, others, points, start, SHELLS, values, origin, voxel, near, kept, scores)
     return scores
 
 
@@ -117,14 +117,12 @@ def _trilinear(values: NDArray[Any], x: float, y: float, z: float) -> float:
     return low * (1 - c) + high * c
 
 
-@njit(**ALLOCATING)
+@njit(**KERNEL)
 def _q_score_kernel(  # type: ignore[no-untyped-def]
-    coords, others, points, start, shells, values, origin, voxel, scores
+    coords, others, points, start, shells, values, origin, voxel, near, kept, scores
 ):
-    """Write the Q-score of each atom, shape (n_atoms,)."""
+    """Write the Q-score of each atom, shape (n_atoms,); ``near`` and ``kept`` have room for atoms and points."""
     n_rounds = start.shape[0] - 1
-    near = np.empty((others.shape[1], 3))
-    kept = np.empty(start[n_rounds] - start[n_rounds - 1], np.int64)
     for n in range(coords.shape[0]):
         x, y, z = coords[n, 0], coords[n, 1], coords[n, 2]
         centre = _trilinear(values, (x - origin[0]) / voxel[0], (y - origin[1]) / voxel[1], (z - origin[2]) / voxel[2])
