@@ -273,13 +273,10 @@ class Chain:
         """
         progress, name = self._progress, self._stages[stage].name
         within = progress.within if isinstance(progress.within, Steering) else None
-        if within is None:
-            way = Way(self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP))
-        else:
-            way = Way(within.reluctance, within.longest)
+        way = Way(self._rng.uniform(*_RELUCTANCE), self._rng.uniform(*_LONGEST_STEP)) if within is None else within.way
 
         def pause(point: SteerPoint) -> None:
-            progress.within = Steering(way.reluctance, way.longest, point)
+            progress.within = Steering(way, point)
             self._pause(None, None)
 
         passing = self._steered_stage(stage)

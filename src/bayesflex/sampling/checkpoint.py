@@ -20,6 +20,7 @@ from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 from bayesflex.mcmc.adaptation import DualAveraging, WarmUpPoint
 from bayesflex.protocols import Evaluation, KernelState, PosteriorDetails, Record
+from bayesflex.sampling.steered_stage import Way
 from bayesflex.steering import SteerPoint
 
 Array = NDArray[np.float64]
@@ -58,8 +59,7 @@ class FrozenKernel:
 class Steering:
     """A stage in which the structure is steered: what was drawn for it, and where it is."""
 
-    reluctance: float
-    longest: float
+    way: Way
     point: SteerPoint
 
 
@@ -296,8 +296,8 @@ def _put_together(numbers: dict[str, Any] | None, saved: Mapping[str, Any]) -> W
 def _steering_taken_apart(within: Steering) -> tuple[dict[str, Any], dict[str, Any]]:
     at = within.point
     numbers = {
-        "reluctance": within.reluctance,
-        "longest": within.longest,
+        "reluctance": within.way.reluctance,
+        "longest": within.way.longest,
         "value": at.value,
         "radius": at.radius,
         "n_steps": at.n_steps,
@@ -315,7 +315,7 @@ def _steering_of(numbers: dict[str, Any], saved: Mapping[str, Any], prefix: str)
         numbers["n_steps"],
         numbers["ended"],
     )
-    return Steering(numbers["reluctance"], numbers["longest"], point)
+    return Steering(Way(numbers["reluctance"], numbers["longest"]), point)
 
 
 def _heating_taken_apart(within: Heating) -> tuple[dict[str, Any], dict[str, Any]]:
