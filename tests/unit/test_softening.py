@@ -6,29 +6,20 @@ from functools import partial
 
 import numpy as np
 import pytest
+from steered_pair import pair_in_map
 
-from bayesflex.config import FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.elastic_network import network_hessian
 from bayesflex.geometry import rmsd
 from bayesflex.posterior import Posterior
 from bayesflex.softening import MOST_SITES, softened
 from bayesflex.steering import relax
-from bayesflex.synthetic import two_domain_pair
-from bayesflex.workflows.preparation import Inputs, prepare
-from bayesflex.workflows.simulate import simulate
 
 
 @pytest.fixture(scope="module")
 def scene():
     """A start, the answer, the problem, and the posterior in a map of the answer."""
-    start, answer = two_domain_pair(100, 20.0)
-    density = simulate(answer, resolution=6.0, kernel="gaussian")
-    config = FitConfig(resolution=6.0, sigma=1.35, modes=tuple(range(7, 13)), threads=1)
-    problem = prepare(Inputs(start, density, answer), config, lambda text: None).problem
-    likelihood = problem.target.likelihood(config, problem.beads, 6.0, problem.start)
-    free = Deformation("local", problem.start, problem.mode_vectors[:0])
-    return problem, answer.ca_trace().coords, problem.posterior(likelihood, problem.terms, free)
+    return pair_in_map(20.0, 6.0, 1.35, 6.0)
 
 
 class Pull:

@@ -6,16 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from steered_pair import pair_in_map
 
-from bayesflex.config import FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.geometry import rmsd
 from bayesflex.normal_modes import normal_modes, rigid_motions
 from bayesflex.posterior import Posterior
 from bayesflex.steering import restored, steer
-from bayesflex.synthetic import two_domain_pair
-from bayesflex.workflows.preparation import Inputs, prepare
-from bayesflex.workflows.simulate import simulate
 
 BLURRED = 16.0
 
@@ -23,14 +20,7 @@ BLURRED = 16.0
 @pytest.fixture(scope="module")
 def scene():
     """Closed start, open answer, the problem and the posterior of a blurred stage without stiff local terms."""
-    start, end = two_domain_pair(100, 40.0)
-    density = simulate(end, resolution=8.0, kernel="gaussian")
-    config = FitConfig(resolution=8.0, sigma=1.8, modes=tuple(range(7, 13)), threads=1)
-    problem = prepare(Inputs(start, density, end), config, lambda text: None).problem
-    likelihood = problem.target.likelihood(config, problem.beads, BLURRED, problem.start)
-    contacts = [term for term in problem.terms if term.name == "contacts"]
-    free = Deformation("local", problem.start, problem.mode_vectors[:0])
-    return problem, end.ca_trace().coords, problem.posterior(likelihood, contacts, free, 0.2)
+    return pair_in_map(40.0, 8.0, 1.8, BLURRED, lambda term: term.name == "contacts", 0.2)
 
 
 def directions(coords):
