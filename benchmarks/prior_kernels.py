@@ -43,20 +43,21 @@ def along_the_chain(  # type: ignore[no-untyped-def]
 #: A bond: difference (3), length (5 and a root), stretch (1), energy (3), pull (2 and a division), force (3).
 BOND = 3 + 5 + 1 + 1 + 3 + 3 + 3 + _ADDED_2
 
-#: An arc tangent: length (3 and a root), half and quarter of the angle (5, two divisions and a root), its square (1), a
-#: polynomial of degree 11 (22), the angle from it (4).
-_ARC = 3 + 1 + 5 + 2 + 1 + 1 + 22 + 3
+#: An arc tangent: two sizes (2), length (3 and a root), the tangent of half the angle (4 and a division), its square (1),
+#: a polynomial of degree 11 (22), the angle from it (5).
+_ARC = 2 + 3 + 1 + 4 + 1 + 1 + 22 + 5
 
 #: An angle: two differences (6), their cross product (9), its length (5 and a root), their product (5), sine and cosine
-#: of the excess (6) and its arc, energy (3), pull (2 and a division), two squares (10), two divisions and a sign (3),
-#: two forces (12 each) and what pulls at the middle (3).
-ANGLE = 6 + 9 + 6 + 5 + 6 + _ARC + 3 + 3 + 10 + 3 + 24 + 3 + _ADDED_3
+#: of the excess (6) and its arc, energy (3), two squares (10), what pull is divided by (2), pull (2 and a division) and
+#: its shares (3), two forces (12 each) and what pulls at the middle (3).
+ANGLE = 6 + 9 + 6 + 5 + 6 + _ARC + 3 + 10 + 2 + 3 + 3 + 24 + 3 + _ADDED_3
 
 #: A dihedral: three differences (9), two cross products (18), five squares (25), how straight it is (4), two products
-#: (10), roots and scale (4), cos φ (6), sin φ (7), cos and sin of δ (6), the energy's (8) and the force's (6) function
-#: of them, two divided products (4), two fading weights and slopes (9 each), energy (4), pull (1), the gradient of φ
-#: (3 + 1 + 1 + 6), that of the weights (2 + 5 + 5 + 4), and the forces: 15 and 15 at the ends, 33 + 3 + 3 between.
-DIHEDRAL = 9 + 18 + 25 + 4 + 10 + 4 + 6 + 7 + 6 + 8 + 6 + 4 + 18 + 4 + 1 + 11 + 16 + 15 + 15 + 39 + _ADDED_4
+#: (10), what is divided by them (3 and two divisions, and 6 of products), two roots (2), cos φ (6), sin φ (7), cos and
+#: sin of δ (6), the energy's (8) and the force's (6) function of them, two fading weights and slopes (9 each), energy
+#: (4), pull (1), the gradient of φ (3 + 3 + 4), that of the weights (2 + 5 + 5 + 6), and the forces: 15 and 15 at the
+#: ends, 33 + 3 + 3 between.
+DIHEDRAL = 9 + 18 + 25 + 4 + 10 + 11 + 2 + 6 + 7 + 6 + 8 + 6 + 18 + 4 + 1 + 10 + 18 + 15 + 15 + 39 + _ADDED_4
 
 
 def bonds(setup: Setup) -> Kernel:
@@ -64,11 +65,11 @@ def bonds(setup: Setup) -> Kernel:
 
 
 def angles(setup: Setup) -> Kernel:
-    return along_the_chain(setup, "angles", angle_energy, ANGLE, divisions=5, roots=3)
+    return along_the_chain(setup, "angles", angle_energy, ANGLE, divisions=2, roots=2)
 
 
 def dihedrals(setup: Setup) -> Kernel:
-    return along_the_chain(setup, "dihedrals", dihedral_energy, DIHEDRAL, divisions=12, roots=2)
+    return along_the_chain(setup, "dihedrals", dihedral_energy, DIHEDRAL, divisions=2, roots=2)
 
 
 #: A pair that is looked at: difference and r². A close one besides: the overlap (2, a division), energy (2), pull (2, a

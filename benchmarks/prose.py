@@ -41,9 +41,10 @@ KERNELS = """
   asked for four beads ahead: within a gradient of p97 15 % less time, with a small model, for which it is arithmetic,
   5 % more.
 - **Bonds, angles, dihedrals**: for eight stretches at a time, turning rows (x, y, z) into vectors and back takes as
-  many instructions as a bond's arithmetic. Angles and dihedrals are long chains of roots and divisions that wait for
-  each other, and eight of them are as much as the processor looks ahead. Dihedrals need no arc and angles one of
-  their own, without a table or a branch.
+  many instructions as a bond's arithmetic. Angles and dihedrals are long chains of operations that wait for each other,
+  and eight of them are as much as the processor looks ahead. Dihedrals need no arc and angles one of their own, without
+  a table or a branch. What is divided by several numbers is divided by their product, once: two divisions in place of
+  five and twelve took a quarter less time.
 - **Contacts**: the arithmetic is done eight at a time, but each contact's partner lies elsewhere: gathering
   differences and scattering forces, one number at a time, is what takes the time. A well that is a power instead of
   an exponential needs one division and no root. Tried: some hundred contacts at a time, so that what is gathered stays

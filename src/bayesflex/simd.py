@@ -358,9 +358,12 @@ def lowest_bit(typingctx, value):
     return types.int64(types.int64), code
 
 
+_TAN_EIGHTH = math.tan(math.pi / 8.0)
+
+
 def _arc_coefficients():
     """Return c with arctan(s) = s Σ c_k s^2k to rounding for |s| ≤ tan(π/8): interpolated at Chebyshev points."""
-    degree, end = 11, math.tan(math.pi / 8.0) ** 2
+    degree, end = 11, _TAN_EIGHTH**2
     v = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     root = np.sqrt(0.5 * end * (1.0 + v))
     series = np.polynomial.Chebyshev(np.polynomial.chebyshev.chebfit(v, np.arctan(root) / root, degree))
@@ -372,20 +375,23 @@ _ARC = _arc_coefficients()
 
 @njit(**PART)
 def arc(y, x):
-    """Return the angle of the points (x, y), from -π to π; 0 at the origin. Within 2 units of rounding."""
-    zero, one = splat(0.0), splat(1.0)
-    size = select(x < zero, zero - x, x)
+    """Return the angle of the points (x, y), from -π to π; 0 at the origin. Within 3 units of rounding."""
+    zero = splat(0.0)
+    size, height = select(x < zero, zero - x, x), select(y < zero, zero - y, y)
     length = square_root(x * x + y * y)
-    # Tangent of half the angle from the nearer end of the x axis, then of a quarter.
-    half = select(length > zero, y / (length + size), zero)
-    quarter = half / (one + square_root(one + half * half))
-    square = quarter * quarter
+    # The tangent of half the angle from the nearer end of the x axis; from π/8 on, that of what half the angle is less
+    # than π/4. Halving once more would take another root and another division, which take longest of all.
+    reach = length + size
+    steep = height > splat(_TAN_EIGHTH) * reach
+    rise, run = select(steep, height - reach, height), select(steep, height + reach, reach)
+    tangent = select(length > zero, rise / run, zero)
+    square = tangent * tangent
     series = splat(_ARC[len(_ARC) - 1])
     for k in range(len(_ARC) - 2, -1, -1):
         series = series * square + splat(_ARC[k])
-    near = splat(4.0) * quarter * series
-    turn = select(y < zero, splat(-math.pi), splat(math.pi))
-    return select(x < zero, turn - near, near)
+    near = select(steep, splat(0.5 * math.pi), zero) + splat(2.0) * tangent * series
+    angle = select(x < zero, splat(math.pi) - near, near)
+    return select(y < zero, zero - angle, angle)
 
 
 # ln 2 in two parts, the first so short that its product with an exponent is exact.

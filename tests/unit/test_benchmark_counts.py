@@ -29,8 +29,8 @@ def chain(rng) -> np.ndarray:
     ("module", "kernel", "arrays", "operations", "divisions", "roots"),
     [
         (bonds, "bond_energy", bonds.BondArrays, prior_kernels.BOND, 1, 1),
-        (angles, "angle_energy", angles.AngleArrays, prior_kernels.ANGLE, 5, 3),
-        (dihedrals, "dihedral_energy", dihedrals.DihedralArrays, prior_kernels.DIHEDRAL, 12, 2),
+        (angles, "angle_energy", angles.AngleArrays, prior_kernels.ANGLE, 2, 2),
+        (dihedrals, "dihedral_energy", dihedrals.DihedralArrays, prior_kernels.DIHEDRAL, 2, 2),
     ],
 )
 def test_terms_along_the_chain(monkeypatch, rng, tally, module, kernel, arrays, operations, divisions, roots):

@@ -40,7 +40,7 @@ class AngleArrays(NamedTuple):
 def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
     """Add the gradient in place and return the energy; coords and gradient (n + ``simd.MARGIN``, 3)."""
     constant = angles.constant
-    zero = splat(0.0)
+    zero, one = splat(0.0), splat(1.0)
     energy = zero
     sx = sy = sz = bx = by = bz = zero  # of the eight before: what pulls at the middle and at the last beads
     for i in range(0, constant.shape[0], WIDTH):
@@ -56,12 +56,12 @@ def angle_energy(coords, gradient, angles):  # type: ignore[no-untyped-def]
         # θ - θ₀. The arc tangent keeps its digits where the arc cosine loses half of them, near 0 and π.
         excess = select(zero < k, arc(sine * c0 - cosine * s0, cosine * c0 + sine * s0), zero)
         energy = energy + k * excess * excess
-        # ∂θ/∂u = (u × n) / (|u|² |n|) and ∂θ/∂v = -(v × n) / (|v|² |n|), n = u × v. Collinear beads: θ has no
-        # gradient, any plane is as good as another.
-        pull = select(zero < sine, (k + k) * excess / sine, zero)
+        # ∂θ/∂u = (u × n) / (|u|² |n|) and ∂θ/∂v = -(v × n) / (|v|² |n|), n = u × v: one division for both. Collinear
+        # beads: θ has no gradient, any plane is as good as another.
         uu, vv = ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz
-        pu = select(zero < uu, pull / uu, zero)
-        pv = select(zero < vv, zero - pull / vv, zero)
+        below = sine * uu * vv
+        pull = select(zero < below, (k + k) * excess / select(zero < below, below, one), zero)
+        pu, pv = pull * vv, zero - pull * uu
         ax, ay, az = pu * (uy * nz - uz * ny), pu * (uz * nx - ux * nz), pu * (ux * ny - uy * nx)
         cx, cy, cz = pv * (vy * nz - vz * ny), pv * (vz * nx - vx * nz), pv * (vx * ny - vy * nx)
         mx, my, mz = ax + cx, ay + cy, az + cz

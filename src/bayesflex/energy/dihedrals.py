@@ -78,8 +78,12 @@ def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def
         pp, qq, ss = select(counts, pp, one), select(counts, qq, one), select(counts, ss, one)
         aa, bb = select(counts, aa, one), select(counts, bb, one)
         pq, qs = px * qx + py * qy + pz * qz, qx * sx + qy * sy + qz * sz
+        # One division for the three bonds and one for the two planes: they take longest of all.
+        per_bonds, per_planes = one / (pp * qq * ss), one / (aa * bb)
+        per_pq, per_qs, per_qq = ss * per_bonds, pp * per_bonds, pp * ss * per_bonds
+        per_aa, per_bb = bb * per_planes, aa * per_planes
         q = square_root(qq)
-        scale = one / square_root(aa * bb)
+        scale = square_root(per_planes)
         c = (ax * bx + ay * by + az * bz) * scale  # cos φ
         s = q * (px * bx + py * by + pz * bz) * scale  # sin φ
         # cos and sin of δ = φ - φ₀, and of 3δ by the formulas of the triple angle: no arc, no branch cut
@@ -87,20 +91,19 @@ def dihedral_energy(coords, gradient, dihedrals):  # type: ignore[no-untyped-def
         cd, sd = c * c0 + s * s0, s * c0 - c * s0
         value = one - cd + half * (one - (four * cd * cd - three) * cd)
         slope = sd + splat(1.5) * (three - four * sd * sd) * sd
-        per_pq, per_qs = one / (pp * qq), one / (qq * ss)
         wa, da = _fade(aa * per_pq)
         wb, db = _fade(bb * per_qs)
         k = select(counts, k, zero)
         energy = energy + k * wa * wb * value
         # Gradient of φ after Blondel and Karplus, J. Comput. Chem. 17 (1996) 1132, eq. 27
         pull = k * wa * wb * slope
-        f, h = zero - pull * q / aa, pull * q / bb
-        per_q = one / q
-        ta, tb = pull * pq / aa * per_q, pull * qs / bb * per_q
+        pull_a, pull_b, per_q = pull * per_aa, pull * per_bb, q * per_qq
+        f, h = zero - pull_a * q, pull_b * q
+        ta, tb = pull_a * pq * per_q, pull_b * qs * per_q
         # sin² = 1 - (b₁·b₂)² / (b₁² b₂²): its gradient along b₁ is -2 (b₁·b₂)/(b₁² b₂²) (b₂ - (b₁·b₂)/b₁² b₁)
         twice = (k + k) * value
         u, v = zero - twice * wb * da * pq * per_pq, zero - twice * wa * db * qs * per_qs
-        on_p, on_q1, on_q2, on_s = pq / pp, pq / qq, qs / qq, qs / ss
+        on_p, on_q1, on_q2, on_s = pq * qq * per_pq, pq * per_qq, qs * per_qq, qs * qq * per_qs
         g0x, g0y, g0z = f * ax - u * (qx - on_p * px), f * ay - u * (qy - on_p * py), f * az - u * (qz - on_p * pz)
         g3x, g3y, g3z = h * bx + v * (qx - on_s * sx), h * by + v * (qy - on_s * sy), h * bz + v * (qz - on_s * sz)
         tx = ta * ax + tb * bx - u * (px - on_q1 * qx) - v * (sx - on_q2 * qx)
