@@ -43,8 +43,8 @@ def along_the_chain(  # type: ignore[no-untyped-def]
 #: A bond: difference (3), length (5 and a root), stretch (1), energy (3), pull (2 and a division), force (3).
 BOND = 3 + 5 + 1 + 1 + 3 + 3 + 3 + _ADDED_2
 
-#: An arc tangent: two sizes (2), length (3 and a root), the tangent of half the angle (4 and a division), its square (1),
-#: a polynomial of degree 11 (22), the angle from it (5).
+#: An arc tangent: two sizes (2), length (3 and a root), the tangent of half the angle (4 and a division), its square
+#: (1), a polynomial of degree 11 (22), the angle from it (5).
 _ARC = 2 + 3 + 1 + 4 + 1 + 1 + 22 + 5
 
 #: An angle: two differences (6), their cross product (9), its length (5 and a root), their product (5), sine and cosine

@@ -40,7 +40,17 @@ from bayesflex.overlap.tiles import KEEP as TILES_KEEP
 from bayesflex.overlap.tiles import NO_TILES, TileArrays, arrange
 from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
-from bayesflex.simd import MARGIN
+from bayesflex.simd import (
+    MARGIN,
+    WIDTH,
+    aligned_zeros,
+    load,
+    load_points,
+    multiply_add,
+    splat,
+    store_points,
+    total,
+)
 from bayesflex.team import Team
 
 Array = NDArray[np.float64]
@@ -78,10 +88,9 @@ _NO_TERMS: dict[type, Any] = {
 }
 
 
-class PosteriorArrays(NamedTuple):
-    """All that a posterior is made of. A term that is not there has arrays of no length."""
+class PriorArrays(NamedTuple):
+    """The energy terms, those that are not there with arrays of no length, and what holds the whole in its place."""
 
-    deformation: DeformationArrays
     bonds: BondArrays
     angles: AngleArrays
     dihedrals: DihedralArrays
@@ -92,12 +101,25 @@ class PosteriorArrays(NamedTuple):
     thermal_energy: float
     centre: Array
     centre_precision: float
-    beads: BeadArrays
-    likelihood: int
+
+
+class LikelihoodArrays(NamedTuple):
+    """The beads and their overlap with the map, and which function of that the likelihood is."""
+
+    form: int
     parameters: Array
     map_power: float
+    beads: BeadArrays
     tiles: TileArrays
     overlap: PairArrays
+
+
+class PosteriorArrays(NamedTuple):
+    """All that a posterior is made of."""
+
+    deformation: DeformationArrays
+    prior: PriorArrays
+    likelihood: LikelihoodArrays
 
 
 class Workspace(NamedTuple):
@@ -121,75 +143,82 @@ def _of_overlap(form, cross, power, map_power, parameters):  # type: ignore[no-u
 
 
 @njit(**PART)
-def _prepare(theta, posterior, work):  # type: ignore[no-untyped-def]
+def _prepare(theta, deformation, prior, likelihood, work):  # type: ignore[no-untyped-def]
     """Place all beads; return whether they can be where they are, and whether the lists hold."""
-    deform(theta, posterior.deformation, work.coords)
-    state = inspect(work.coords, posterior.repulsion_reference, posterior.repulsion_slack2)
+    deform(theta, deformation, work.coords)
+    state = inspect(work.coords, prior.repulsion_reference, prior.repulsion_slack2)
     if state != KEEP:
         return _LIST_REPULSION if state == REBUILD else _NOWHERE
-    if posterior.likelihood != _NO_LIKELIHOOD:
-        if posterior.beads.on_ca:
-            state = arrange(work.coords, posterior.tiles)
+    if likelihood.form != _NO_LIKELIHOOD:
+        if likelihood.beads.on_ca:
+            state = arrange(work.coords, likelihood.tiles)
         else:
-            place_beads(work.coords, posterior.beads, work.beads)
-            state = arrange(work.beads, posterior.tiles)
+            place_beads(work.coords, likelihood.beads, work.beads)
+            state = arrange(work.beads, likelihood.tiles)
         if state != TILES_KEEP:
             return _LIST_TILES if state == TILES_REBUILD else _ZERO
     return _DONE
 
 
 @njit(**PART)
-def _prior(posterior, work):  # type: ignore[no-untyped-def]
+def _energy_of(prior, work):  # type: ignore[no-untyped-def]
     """Set work's gradient to that of the energy and return the energy, kcal/mol."""
     coords, gradient = work.coords, work.gradient
     for i in range(gradient.shape[0]):
         gradient[i, 0] = gradient[i, 1] = gradient[i, 2] = 0.0
-    energy = bond_energy(coords, gradient, posterior.bonds)
-    energy += angle_energy(coords, gradient, posterior.angles)
-    energy += dihedral_energy(coords, gradient, posterior.dihedrals)
-    energy += repulsion_energy(coords, gradient, posterior.repulsion)
-    energy += contact_energy(coords, gradient, posterior.contacts)
+    energy = bond_energy(coords, gradient, prior.bonds)
+    energy += angle_energy(coords, gradient, prior.angles)
+    energy += dihedral_energy(coords, gradient, prior.dihedrals)
+    energy += repulsion_energy(coords, gradient, prior.repulsion)
+    energy += contact_energy(coords, gradient, prior.contacts)
     return energy
 
 
 @njit(**PART)
-def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def]
+def _hold(prior, n, work):  # type: ignore[no-untyped-def]
+    """Turn work's gradient into that of the prior's log density; return the part that holds the centroid in its place.
+
+    Eight rows at a time: what lies in the margin counts for nothing, and is kept finite.
+    """
+    coords, gradient, centre, precision = work.coords, work.gradient, prior.centre, prior.centre_precision
+    x8 = y8 = z8 = splat(0.0)
+    for i in range(0, n, WIDTH):
+        bx, by, bz = load_points(coords, i)
+        x8, y8, z8 = x8 + bx, y8 + by, z8 + bz
+    x, y, z = total(x8) / n - centre[0], total(y8) / n - centre[1], total(z8) / n - centre[2]
+    pull = precision / n
+    scale8, x8, y8, z8 = splat(-1.0 / prior.thermal_energy), splat(pull * x), splat(pull * y), splat(pull * z)
+    for i in range(0, n, WIDTH):
+        gx, gy, gz = load_points(gradient, i)
+        store_points(gradient, i, scale8 * gx - x8, scale8 * gy - y8, scale8 * gz - z8)
+    return -0.5 * precision * (x * x + y * y + z * z)
+
+
+@njit(**PART)
+def _finish(theta, energy, deformation, prior, likelihood, work, out):  # type: ignore[no-untyped-def]
     """Set out (n_dim,) to the gradient of all; return how it ended, log density, log likelihood and energy."""
     coords, gradient = work.coords, work.gradient
-    n = posterior.deformation.start.shape[0]
-    log_density = -energy / posterior.thermal_energy
+    log_density = -energy / prior.thermal_energy
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, 0.0, math.inf
-
-    x = y = z = 0.0
-    for i in range(n):
-        x, y, z = x + coords[i, 0], y + coords[i, 1], z + coords[i, 2]
-    centre, precision = posterior.centre, posterior.centre_precision
-    x, y, z = x / n - centre[0], y / n - centre[1], z / n - centre[2]
-    log_density -= 0.5 * precision * (x * x + y * y + z * z)
-    scale, hold = -1.0 / posterior.thermal_energy, precision / n
-    for i in range(n):
-        gradient[i, 0] = scale * gradient[i, 0] - hold * x
-        gradient[i, 1] = scale * gradient[i, 1] - hold * y
-        gradient[i, 2] = scale * gradient[i, 2] - hold * z
-
+    log_density += _hold(prior, deformation.start.shape[0], work)
     log_likelihood = 0.0
-    if posterior.likelihood != _NO_LIKELIHOOD:
-        cross, power, offset = pair_values(posterior.tiles, posterior.overlap)
+    if likelihood.form != _NO_LIKELIHOOD:
+        cross, power, offset = pair_values(likelihood.tiles, likelihood.overlap)
         if math.isnan(cross) or not power > 0.0:
             return _ZERO, -math.inf, -math.inf, energy
         log_likelihood, d_cross, d_power = _of_overlap(
-            posterior.likelihood, cross, power, posterior.map_power, posterior.parameters
+            likelihood.form, cross, power, likelihood.map_power, likelihood.parameters
         )
         log_density += log_likelihood
-        if posterior.beads.on_ca:
-            pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, gradient)
+        if likelihood.beads.on_ca:
+            pair_gradient(likelihood.tiles, likelihood.overlap, offset, d_cross, d_power, gradient)
         else:
             for i in range(work.bead_gradient.shape[0]):
                 work.bead_gradient[i, 0] = work.bead_gradient[i, 1] = work.bead_gradient[i, 2] = 0.0
-            pair_gradient(posterior.tiles, posterior.overlap, offset, d_cross, d_power, work.bead_gradient)
-            pull_back_beads(coords, posterior.beads, work.bead_gradient, gradient)
-    log_density += pull_back(theta, coords, posterior.deformation, gradient, out)
+            pair_gradient(likelihood.tiles, likelihood.overlap, offset, d_cross, d_power, work.bead_gradient)
+            pull_back_beads(coords, likelihood.beads, work.bead_gradient, gradient)
+    log_density += pull_back(theta, coords, deformation, gradient, out)
     if not math.isfinite(log_density):
         return _ZERO, -math.inf, log_likelihood, energy
     return _DONE, log_density, log_likelihood, energy
@@ -198,10 +227,14 @@ def _finish(theta, energy, posterior, work, out):  # type: ignore[no-untyped-def
 @njit(**PART)
 def _all_finite(values):  # type: ignore[no-untyped-def]
     # A sum is finite where all terms are, short of overflow, and takes no branch.
-    total = 0.0
-    for k in range(values.shape[0]):
-        total += values[k] * 0.0
-    return total == 0.0
+    zero = sums = splat(0.0)
+    whole = values.shape[0] - values.shape[0] % WIDTH
+    for k in range(0, whole, WIDTH):
+        sums = multiply_add(load(values, k), zero, sums)
+    rest = total(sums)
+    for k in range(whole, values.shape[0]):
+        rest += values[k] * 0.0
+    return rest == 0.0
 
 
 @njit(**KERNEL)
@@ -215,6 +248,8 @@ def _integrate(  # type: ignore[no-untyped-def]
     Returns how it ended, the number of the step, and the log density, log likelihood and energy reached. One step of no
     length whose drift is done is an evaluation: there is one compiled function, since each costs seconds once.
     """
+    # Taken apart once: the whole is hundreds of numbers, which the compiler would sort out at each use.
+    deformation, prior, likelihood = posterior
     log_density = log_likelihood = 0.0
     drifted = step >= 0
     step = max(step, 0)
@@ -233,21 +268,23 @@ def _integrate(  # type: ignore[no-untyped-def]
                 # Before the density: a NaN must never become the index of a grid or a cell list.
                 if not _all_finite(position):
                     return _LOST_POSITION, step, log_density, log_likelihood, energy
-            state = _prepare(position, posterior, work)
+            state = _prepare(position, deformation, prior, likelihood, work)
             if state in (_LIST_REPULSION, _LIST_TILES):
                 return state, step, 0.0, 0.0, 0.0
             if state == _NOWHERE:
                 return _LOST_DENSITY, step, -math.inf, 0.0, math.inf
             if state == _DONE and sums == _SHARING:
                 return _SUMS, step, 0.0, 0.0, 0.0
-            energy = _prior(posterior, work)
+            energy = _energy_of(prior, work)
             if state != _DONE:
                 return _LOST_DENSITY, step, -math.inf, -math.inf, energy
-            if posterior.likelihood != _NO_LIKELIHOOD and math.isfinite(energy):
-                for part in range(posterior.overlap.powers.shape[0]):
-                    pair_part(posterior.tiles, posterior.overlap, part)
+            if likelihood.form != _NO_LIKELIHOOD and math.isfinite(energy):
+                for part in range(likelihood.overlap.powers.shape[0]):
+                    pair_part(likelihood.tiles, likelihood.overlap, part)
         drifted = False
-        state, log_density, log_likelihood, energy = _finish(position, energy, posterior, work, gradient)
+        state, log_density, log_likelihood, energy = _finish(
+            position, energy, deformation, prior, likelihood, work, gradient
+        )
         if state != _DONE or not _all_finite(gradient):
             return _LOST_DENSITY, step, -math.inf, log_likelihood, energy
         step += 1
@@ -256,17 +293,10 @@ def _integrate(  # type: ignore[no-untyped-def]
     return _DONE, step, log_density, log_likelihood, energy
 
 
-# The sums of an evaluation as functions of their own, for several threads.
-
-
 @njit(**KERNEL)
-def _energy(posterior, work):  # type: ignore[no-untyped-def]
-    return _prior(posterior, work)
-
-
-@njit(**KERNEL)
-def _likelihood_part(posterior, part):  # type: ignore[no-untyped-def]
-    pair_part(posterior.tiles, posterior.overlap, part)
+def _energy_kernel(prior, work):  # type: ignore[no-untyped-def]
+    # As a function of its own, for several threads.
+    return _energy_of(prior, work)
 
 
 class CompiledPosterior:
@@ -296,30 +326,34 @@ class CompiledPosterior:
             return terms[kind].arrays if kind in terms else _NO_TERMS[kind]
 
         self._arrays = PosteriorArrays(
-            deformation=deformation.arrays,
-            bonds=arrays(Bonds),
-            angles=arrays(Angles),
-            dihedrals=arrays(Dihedrals),
-            contacts=arrays(NativeContacts),
-            repulsion=repulsion.arrays,
-            repulsion_reference=repulsion.neighbours.reference,
-            repulsion_slack2=repulsion.neighbours.slack2,
-            thermal_energy=float(thermal_energy),
-            centre=np.array(centre, dtype=np.float64),
-            centre_precision=1.0 / centre_sd**2,
-            beads=beads,
-            likelihood=_FORMS[type(likelihood)],
-            parameters=np.zeros(3) if likelihood is None else likelihood.parameters,
-            map_power=float(overlap.map_power) if overlap is not None else 0.0,
-            tiles=NO_TILES if overlap is None else overlap.tiles.arrays,
-            overlap=NO_PAIRS if overlap is None else overlap.arrays,
+            deformation.arrays,
+            PriorArrays(
+                bonds=arrays(Bonds),
+                angles=arrays(Angles),
+                dihedrals=arrays(Dihedrals),
+                contacts=arrays(NativeContacts),
+                repulsion=repulsion.arrays,
+                repulsion_reference=repulsion.neighbours.reference,
+                repulsion_slack2=repulsion.neighbours.slack2,
+                thermal_energy=float(thermal_energy),
+                centre=np.array(centre, dtype=np.float64),
+                centre_precision=1.0 / centre_sd**2,
+            ),
+            LikelihoodArrays(
+                form=_FORMS[type(likelihood)],
+                parameters=np.zeros(3) if likelihood is None else likelihood.parameters,
+                map_power=float(overlap.map_power) if overlap is not None else 0.0,
+                beads=beads,
+                tiles=NO_TILES if overlap is None else overlap.tiles.arrays,
+                overlap=NO_PAIRS if overlap is None else overlap.arrays,
+            ),
         )
         n_beads = 0 if beads.on_ca else len(beads.residue)
         n_dim = deformation.n_dim
         rows = (shape[0] + MARGIN, 3)
         self._n = shape[0]
         self._work = Workspace(
-            np.zeros(rows), np.zeros(rows), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
+            aligned_zeros(*rows), aligned_zeros(*rows), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
         )
         self._n_parts = 0 if overlap is None else overlap.n_parts
         self._team = team if self._n_parts > 1 else None
@@ -379,10 +413,10 @@ class CompiledPosterior:
 
     def _sum(self, team: Team) -> float:
         """Do the sums where the beads have been placed, shared among several threads; return the prior's energy."""
-        posterior, work = self._current(), self._work
+        (_, prior, likelihood), work = self._current(), self._work
         energy: list[float] = []
-        tasks: list[Callable[[], object]] = [lambda: energy.append(_energy(posterior, work))]
-        tasks += [partial(_likelihood_part, posterior, part) for part in range(self._n_parts)]
+        tasks: list[Callable[[], object]] = [lambda: energy.append(_energy_kernel(prior, work))]
+        tasks += [partial(pair_part, likelihood.tiles, likelihood.overlap, part) for part in range(self._n_parts)]
         team.run(tasks)
         return energy[0]
 
@@ -425,12 +459,15 @@ class CompiledPosterior:
 
     def _current(self) -> PosteriorArrays:
         """Return the arrays with the lists as they are now: others who share them may have had them built anew."""
-        if self._repulsion.arrays is not self._arrays.repulsion:
-            self._arrays = self._arrays._replace(
+        deformation, prior, likelihood = self._arrays
+        if self._repulsion.arrays is not prior.repulsion:
+            prior = prior._replace(
                 repulsion=self._repulsion.arrays, repulsion_reference=self._repulsion.neighbours.reference
             )
-        if self._overlap is not None and self._overlap.tiles.arrays is not self._arrays.tiles:
-            self._arrays = self._arrays._replace(tiles=self._overlap.tiles.arrays)
+            self._arrays = PosteriorArrays(deformation, prior, likelihood)
+        if self._overlap is not None and self._overlap.tiles.arrays is not likelihood.tiles:
+            likelihood = likelihood._replace(tiles=self._overlap.tiles.arrays)
+            self._arrays = PosteriorArrays(deformation, prior, likelihood)
         return self._arrays
 
 

@@ -447,6 +447,13 @@ def aligned_zeros(*shape: int) -> NDArray[np.float64]:
     return memory[begin : begin + size].view(np.float64).reshape(shape)
 
 
+def aligned(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a copy, in C order, that begins where a line of the cache does."""
+    out = aligned_zeros(*values.shape)
+    out[...] = values
+    return out
+
+
 def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a 1-D array continued by zeros to a multiple of ``WIDTH``."""
-    return np.pad(values, (0, -len(values) % WIDTH))
+    """Return a 1-D array continued by zeros to a multiple of ``WIDTH``; it begins where a line of the cache does."""
+    return aligned(np.pad(values, (0, -len(values) % WIDTH)))

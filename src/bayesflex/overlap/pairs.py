@@ -20,7 +20,7 @@ from bayesflex.overlap import OverlapValues
 from bayesflex.overlap.field import FieldArrays, SplineField, beside, field_arrays, interpolate
 from bayesflex.overlap.pair_function import PairFunction, pair_sum
 from bayesflex.overlap.tiles import Tiles, spatial_places
-from bayesflex.simd import WIDTH, aligned_zeros
+from bayesflex.simd import WIDTH, aligned, aligned_zeros, load, splat, store
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class PairArrays(NamedTuple):
     sums: Array  # of the fields, (n_parts, n_fields)
     powers: Array  # (n_parts,)
     field_gradients: Array  # (n_fields, 3, n_places)
-    power_gradients: Array  # (n_parts, 3, n_places); together in the first one
+    power_gradients: Array  # (n_parts, 3, n_places): of a part's own places, and of those beyond that it reaches
     field_work: Array
     pair_work: Array
 
@@ -92,8 +92,7 @@ NO_PAIRS = PairArrays(
 @njit(**KERNEL)
 def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
     """Sum over one part of the beads last arranged. Parts may be summed at the same time."""
-    n_tiles, n_parts = tiles.start.shape[0] - 1, arrays.sums.shape[0]
-    begin, end = n_tiles * part // n_parts, n_tiles * (part + 1) // n_parts
+    begin, end = tiles.first[part], tiles.first[part + 1]
     sums = arrays.sums[part]
     for k in range(sums.shape[0]):
         sums[k] = 0.0
@@ -113,9 +112,12 @@ def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
         if math.isnan(sums[k]):
             return
     gradient = arrays.power_gradients[part]
+    n_places, zero = gradient.shape[1], splat(0.0)
     for axis in range(3):
-        for p in range(WIDTH * begin, gradient.shape[1]):  # partners come later
+        for p in range(WIDTH * begin, WIDTH * end):
             gradient[axis, p] = 0.0
+        for k in range(tiles.beyond_start[part], tiles.beyond_start[part + 1]):
+            store(gradient, axis * n_places + WIDTH * tiles.beyond[k], zero)
     arrays.powers[part] = pair_sum(
         tiles.positions,
         arrays.weights,
@@ -152,32 +154,41 @@ def pair_values(tiles, arrays):  # type: ignore[no-untyped-def]
     if arrays.offset_row >= 0:
         offset += arrays.fixed_offset
         power -= offset * offset / arrays.offset_norm
-    n_tiles = tiles.start.shape[0] - 1
-    whole = arrays.power_gradients[0]
-    for part in range(1, n_parts):
-        begin = WIDTH * (n_tiles * part // n_parts)
-        for k in range(3):
-            for p in range(begin, whole.shape[1]):
-                whole[k, p] += arrays.power_gradients[part, k, p]
+    # What a part has summed up for tiles beyond it goes to those whose own they are.
+    gradients = arrays.power_gradients
+    n_places = gradients.shape[2]
+    for part in range(n_parts - 1):
+        owner = part + 1
+        for k in range(tiles.beyond_start[part], tiles.beyond_start[part + 1]):
+            tile = tiles.beyond[k]
+            while tile >= tiles.first[owner + 1]:
+                owner += 1
+            for axis in range(3):
+                own = (3 * owner + axis) * n_places + WIDTH * tile
+                store(
+                    gradients, own, load(gradients, own) + load(gradients, (3 * part + axis) * n_places + WIDTH * tile)
+                )
     return cross, power, offset
 
 
 @njit(**KERNEL)
 def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore[no-untyped-def]
     """Add to out (n_beads, 3) ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
-    gradients, of_power = arrays.field_gradients, arrays.power_gradients[0]
+    gradients = arrays.field_gradients
     d_offset = -2.0 * offset / arrays.offset_norm * d_power if arrays.offset_row >= 0 else 0.0
-    for p in range(tiles.places.shape[0]):
-        i = tiles.places[p]
-        if i < 0:
-            continue
-        for k in range(3):
-            g = d_cross * gradients[0, k, p] + d_power * of_power[k, p]
-            if arrays.offset_row >= 0:
-                g += d_offset * gradients[arrays.offset_row, k, p]
-            if arrays.fixed_row >= 0:
-                g += 2.0 * d_power * gradients[arrays.fixed_row, k, p]
-            out[i, k] += g
+    for part in range(arrays.power_gradients.shape[0]):
+        of_power = arrays.power_gradients[part]
+        for p in range(WIDTH * tiles.first[part], WIDTH * tiles.first[part + 1]):
+            i = tiles.places[p]
+            if i < 0:
+                continue
+            for k in range(3):
+                g = d_cross * gradients[0, k, p] + d_power * of_power[k, p]
+                if arrays.offset_row >= 0:
+                    g += d_offset * gradients[arrays.offset_row, k, p]
+                if arrays.fixed_row >= 0:
+                    g += 2.0 * d_power * gradients[arrays.fixed_row, k, p]
+                out[i, k] += g
 
 
 class PairOverlap:
@@ -234,9 +245,9 @@ class PairOverlap:
         n_fields = len(every) // len(fields)
         n_parts = _N_PARTS if len(places) >= _LARGE else 1
         longest = max(len(pair.coefficients) for row in pairs for pair in row)
-        self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), SKIN, domain)
+        self._tiles = Tiles(places, max(pair.cutoff for row in pairs for pair in row), SKIN, domain, n_parts)
         self._arrays = PairArrays(
-            weights=by_place,
+            weights=aligned(by_place),
             first_fields=np.where(taken, of_place * (n_fields // 2), -1),
             kind=np.ascontiguousarray(of_place[::WIDTH]),
             fields=field_arrays(every),

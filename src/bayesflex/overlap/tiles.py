@@ -13,15 +13,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesflex.compiling import KERNEL
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.neighbours import COORDINATE_LIMIT
-from bayesflex.simd import WIDTH, any_of, bits_of, broadcast, load, lowest_bit, select, splat
+from bayesflex.simd import WIDTH, aligned_zeros, any_of, bits_of, broadcast, load, lowest_bit, select, splat
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-#: Boxes of tiles are grouped by so many, and these groups again, for the search of neighbours.
-_BRANCHES = 8
+#: Boxes of tiles are grouped by so many, a power of two, and these groups again, for the search of neighbours.
+_BRANCH_BITS = 3
+_BRANCHES = 1 << _BRANCH_BITS
 
 #: Where the empty places of the last tile are, Å: far from any bead, and squares of it stay finite.
 _NOWHERE = 1e3 * COORDINATE_LIMIT
@@ -71,7 +72,7 @@ def spatial_places(positions: Array, kind: NDArray[np.integer] | None = None) ->
 
 
 class TileArrays(NamedTuple):
-    """What compiled code needs of the beads in tiles. The last three change when the list is built anew."""
+    """What compiled code needs of the beads in tiles. The last five change when the list is built anew."""
 
     places: Places  # index of the bead in each place, or -1, shape (n_places,)
     low: Array  # lowest and highest allowed position, (3,), Å
@@ -79,9 +80,12 @@ class TileArrays(NamedTuple):
     slack2: float  # square of the distance that a bead may move before the list no longer holds, Å²
     positions: Array  # by axis, (3, n_places), far away for empty places
     reference: Array  # the same when the list was built
+    first: NDArray[np.int64]  # first tile of each part, (n_parts + 1,)
     start: NDArray[np.int64]  # partners of tile I are start[I] to start[I + 1], shape (n_tiles + 1,)
     partner: NDArray[np.int32]  # tile J >= I
     rows: NDArray[np.int64]  # bits of the beads of I that may reach J
+    beyond_start: NDArray[np.int64]  # those of part k are beyond_start[k] to beyond_start[k + 1], shape (n_parts + 1,)
+    beyond: NDArray[np.int32]  # partners of a part's tiles that lie in later parts, ascending
 
 
 @njit(**KERNEL)
@@ -123,13 +127,31 @@ def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-de
                 boxes[box, k], boxes[box, 3 + k] = low, high
 
 
+@njit(**PART)
+def _list_beyond(first, start, partner, marked, beyond_start, beyond):  # type: ignore[no-untyped-def]
+    """List the tiles of later parts that are partners of a part's tiles. ``marked`` (n_tiles,) is a workspace."""
+    count = 0
+    beyond_start[0] = 0
+    for part in range(first.shape[0] - 1):
+        end = first[part + 1]
+        marked[end:] = False
+        for p in range(start[first[part]], start[end]):
+            marked[partner[p]] = True
+        for tile in range(end, marked.shape[0]):
+            if marked[tile]:
+                beyond[count] = tile
+                count += 1
+        beyond_start[part + 1] = count
+
+
 @njit(**KERNEL)
 def _list_kernel(  # type: ignore[no-untyped-def]
-    positions, reach2, levels, boxes, stack, start, partner, rows
+    positions, reach2, levels, boxes, stack, start, partner, rows, first, marked, beyond_start, beyond
 ):
     """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit.
 
-    ``stack`` (``_BRANCHES`` times the number of levels, 2) is a workspace.
+    Where they do, those beyond each part are listed too. ``stack`` (``_BRANCHES`` times the number of levels, 2) and
+    ``marked`` (n_tiles,) are workspaces.
     """
     top = levels.shape[0] - 2
     room, n_places = partner.shape[0], positions.shape[1]
@@ -150,11 +172,11 @@ def _list_kernel(  # type: ignore[no-untyped-def]
             if gap > reach2:
                 continue
             if level > 0:
-                first = _BRANCHES * place
+                begin = _BRANCHES * place
                 n_below = levels[level] - levels[level - 1]
                 # The last tile of a group before this tile holds no partner. Reversed, so that the first is next.
-                for child in range(min(first + _BRANCHES, n_below) - 1, first - 1, -1):
-                    if (child + 1) * _BRANCHES ** (level - 1) > tile:
+                for child in range(min(begin + _BRANCHES, n_below) - 1, begin - 1, -1):
+                    if (child + 1) << (_BRANCH_BITS * (level - 1)) > tile:
                         stack[depth, 0], stack[depth, 1] = level - 1, child
                         depth += 1
                 continue
@@ -191,6 +213,8 @@ def _list_kernel(  # type: ignore[no-untyped-def]
                     partner[count], rows[count] = place, bits
                 count += 1
         start[tile + 1] = count
+    if count <= room:
+        _list_beyond(first, start, partner, marked, beyond_start, beyond)
     return count
 
 
@@ -207,10 +231,14 @@ class Tiles:
         Extra distance of the list, Å; it holds until a bead has moved by half of it.
     domain
         Lowest and highest allowed position, each (3,), Å.
+    n_parts
+        Parts of the tiles that are summed over one by one, each with sums of its own.
     """
 
-    def __init__(self, places: Places, cutoff: float, skin: float, domain: tuple[Array, Array]) -> None:
-        self._settings = (places, cutoff, skin, domain)
+    def __init__(
+        self, places: Places, cutoff: float, skin: float, domain: tuple[Array, Array], n_parts: int = 1
+    ) -> None:
+        self._settings = (places, cutoff, skin, domain, n_parts)
         self._reach2 = (cutoff + skin) ** 2
         self.n_builds = 0
         n_tiles = len(places) // WIDTH
@@ -222,17 +250,23 @@ class Tiles:
         self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._boxes = np.empty((self._levels[-1], 6))
         self._stack = np.empty((_BRANCHES * len(self._levels), 2), np.int64)
+        self._marked = np.empty(n_tiles, np.bool_)
         limit = np.full(3, COORDINATE_LIMIT)
+        positions, reference = aligned_zeros(3, WIDTH * n_tiles), aligned_zeros(3, WIDTH * n_tiles)
+        positions[:], reference[:] = _NOWHERE, 2.0 * _NOWHERE
         self.arrays = TileArrays(
             np.ascontiguousarray(places, dtype=np.int64),
             np.maximum(domain[0], -limit),
             np.minimum(domain[1], limit),
             0.25 * skin**2,
-            np.full((3, WIDTH * n_tiles), _NOWHERE),
-            np.full((3, WIDTH * n_tiles), 2.0 * _NOWHERE),
+            positions,
+            reference,
+            n_tiles * np.arange(n_parts + 1) // n_parts,
             np.zeros(n_tiles + 1, np.int64),
             np.empty(0, np.int32),
             np.empty(0, np.int64),
+            np.zeros(n_parts + 1, np.int64),
+            np.empty((n_parts - 1) * n_tiles, np.int32),
         )
 
     def clone(self) -> Tiles:
@@ -259,6 +293,10 @@ class Tiles:
                 arrays.start,
                 arrays.partner,
                 arrays.rows,
+                arrays.first,
+                self._marked,
+                arrays.beyond_start,
+                arrays.beyond,
             )
             if count <= len(arrays.partner):
                 break
