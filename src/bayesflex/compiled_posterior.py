@@ -83,7 +83,7 @@ _NO_TERMS: dict[type, Any] = {
     Angles: AngleArrays(_NOTHING, _NOTHING, _NOTHING),
     Dihedrals: DihedralArrays(_NOTHING, _NOTHING, _NOTHING),
     NativeContacts: ContactArrays(
-        np.zeros(1, np.int64), np.zeros(0, np.int32), _NOTHING, _NOTHING, 0.0, np.zeros((3, 0))
+        np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32), _NOTHING, _NOTHING, 0.0, np.zeros((3, 0))
     ),
 }
 

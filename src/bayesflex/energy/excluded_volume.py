@@ -48,14 +48,14 @@ def repulsion_energy(coords, gradient, repulsion):  # type: ignore[no-untyped-de
     for i in range(start.shape[0] - 1):
         xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
         for m in range(start[i], start[i + 1]):
-            j = index[m]
+            j = np.uintp(index[m])  # an index that has a sign would be looked at each time
             x, y, z = coords[j, 0] - xi, coords[j, 1] - yi, coords[j, 2] - zi
             r2 = x * x + y * y + z * z
             if r2 >= diameter2:
                 continue
             limit = diameter2
             for e in range(close_start[i], close_start[i + 1]):
-                if close_index[e] == j:
+                if close_index[e] == index[m]:
                     limit = repulsion.close_diameter2[e]
             overlap = 1.0 - r2 / limit
             if overlap <= 0.0:
