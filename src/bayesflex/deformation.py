@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_matrix
-from bayesflex.simd import WIDTH, broadcast, load, load_points, multiply_add, splat, store, store_points, total
+from bayesflex.simd import WIDTH, aligned, broadcast, load, load_points, multiply_add, splat, store, store_points, total
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ class DeformationArrays(NamedTuple):
     """What compiled code needs of a deformation."""
 
     start: Array  # (n, 3), Å
-    modes: Array  # (n_amplitudes, 3 n)
+    modes: NDArray[np.float32]  # (n_amplitudes, 3 n)
     displaced: bool
     rigid: bool
     centre: Array  # (3,), Å
@@ -158,15 +158,6 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
             coords[n, 0] = xx * x + xy * y + xz * z + sx
             coords[n, 1] = yx * x + yy * y + yz * z + sy
             coords[n, 2] = zx * x + zy * y + zz * z + sz
-
-
-@njit(**KERNEL, fastmath={"contract", "reassoc", "nsz"})
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    """Return the sum of the products of a vector and the beginning of another, always in the same order."""
-    value = 0.0
-    for k in range(a.shape[0]):
-        value += a[k] * b[k]
-    return value
 
 
 @njit(**KERNEL)
@@ -244,22 +235,23 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
         )
         log_density += log_turn
         at += 6
-    # Four modes at a time: each is read from end to end, and the gradient a quarter as often.
+    # Four modes at a time: each is read from end to end, and the gradient a quarter as often. Where fewer are left, the
+    # last one stands in for those that are not there.
     flat = gradient.reshape(-1)
     whole = size - size % WIDTH
-    for m in range(0, n_modes - 3, 4):
-        a, b, c, d = m * size, (m + 1) * size, (m + 2) * size, (m + 3) * size
+    for a in range(0, n_modes, 4):
+        b, c, d = min(a + 1, n_modes - 1), min(a + 2, n_modes - 1), min(a + 3, n_modes - 1)
         sum_a = sum_b = sum_c = sum_d = splat(0.0)
         for k in range(0, whole, WIDTH):
             g = load(flat, k)
-            sum_a, sum_b = multiply_add(g, load(modes, a + k), sum_a), multiply_add(g, load(modes, b + k), sum_b)
-            sum_c, sum_d = multiply_add(g, load(modes, c + k), sum_c), multiply_add(g, load(modes, d + k), sum_d)
-        out[m], out[m + 1], out[m + 2], out[m + 3] = total(sum_a), total(sum_b), total(sum_c), total(sum_d)
-        for k in range(whole, size):
-            for j in range(m, m + 4):
-                out[j] += flat[k] * modes[j, k]
-    for m in range(n_modes - n_modes % 4, n_modes):
-        out[m] = _dot(modes[m], flat)
+            sum_a = multiply_add(g, load(modes, a * size + k), sum_a)
+            sum_b = multiply_add(g, load(modes, b * size + k), sum_b)
+            sum_c = multiply_add(g, load(modes, c * size + k), sum_c)
+            sum_d = multiply_add(g, load(modes, d * size + k), sum_d)
+        out[a], out[b], out[c], out[d] = total(sum_a), total(sum_b), total(sum_c), total(sum_d)
+        for m in range(a, d + 1):
+            for k in range(whole, size):
+                out[m] += flat[k] * modes[m, k]
     if deformation.displaced:
         for k in range(size):
             out[n_modes + k] = flat[k]
@@ -277,7 +269,9 @@ class Deformation:
     start
         r_0, shape (n, 3), Å.
     modes
-        A, orthonormal rows, shape (n_modes, n, 3); no rows in "local".
+        A, orthonormal rows, shape (n_modes, n, 3); no rows in "local". They are rounded to 32 bits, in which compiled
+        code reads them: a gradient of a large model waits for them. Coordinates, gradients and gauge are those of the
+        rounded ones, which span as good a space.
     rigid
         Whether there are a rotation and a translation.
     translation_sd, rotation_sd
@@ -305,6 +299,7 @@ class Deformation:
             raise ConfigError(f"deformation: modes of shape {self.modes.shape} do not belong to {n} atoms")
         if self.bodies is not None and (self.bodies.ndim != 2 or self.bodies.shape[1] != n):
             raise ConfigError(f"deformation: weights of shape {self.bodies.shape} do not belong to {n} atoms")
+        object.__setattr__(self, "modes", self.modes.astype(np.float32).astype(np.float64))
 
     @classmethod
     def tethered(
@@ -325,6 +320,11 @@ class Deformation:
     @cached_property
     def _flat_modes(self) -> Array:
         return self.modes.reshape(len(self.modes), self.start.size)  # (n_modes, 3 n)
+
+    @cached_property
+    def _along_modes(self) -> Array:
+        """(A Aᵀ)⁻¹ A, which turns coordinates into amplitudes: rounded rows are orthonormal to rounding."""
+        return np.asarray(np.linalg.solve(self._flat_modes @ self._flat_modes.T, self._flat_modes))
 
     @cached_property
     def n_modes(self) -> int:
@@ -387,8 +387,8 @@ class Deformation:
         body, residue = np.nonzero(weights)
         mass = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
         return DeformationArrays(
-            np.ascontiguousarray(self.start, dtype=np.float64),
-            np.ascontiguousarray(self._flat_modes[: self.n_modes]),
+            aligned(self.start),
+            aligned(self._flat_modes[: self.n_modes], np.float32),
             self.has_displacements,
             self.rigid,
             self._centre,
@@ -444,12 +444,12 @@ class Deformation:
     def reset_gauge(self, theta: Array) -> Array:
         """Return the vector with the same coordinates in which x has no part along the modes.
 
-        ``y = q·A + x; q ← A y; x ← y - q·A``. It keeps q and x from drifting apart and changes nothing else.
+        ``y = q·A + x; q ← (A Aᵀ)⁻¹ A y; x ← y - q·A``. It keeps q and x from drifting apart and changes nothing else.
         """
         if self.approach != "combined":
             return theta
         out = theta.copy()
         total = theta[self.amplitudes] @ self._flat_modes + theta[self.displacements]
-        out[self.amplitudes] = self._flat_modes @ total
+        out[self.amplitudes] = self._along_modes @ total
         out[self.displacements] = total - out[self.amplitudes] @ self._flat_modes
         return out

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -441,15 +442,15 @@ def add_to_points(points, index, x, y, z):
 
 def aligned_zeros(*shape: int) -> NDArray[np.float64]:
     """Return zeros that begin where a line of the cache does: a vector of eight then never lies on two lines."""
-    size = 8 * int(np.prod(shape))
-    memory = np.zeros(size + _CACHE_LINE, np.uint8)
+    return aligned(np.zeros(shape))
+
+
+def aligned(values: NDArray[np.float64], kind: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
+    """Return a copy, in C order and of this kind of numbers, that begins where a line of the cache does."""
+    size = np.dtype(kind).itemsize * values.size
+    memory = np.empty(size + _CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % _CACHE_LINE
-    return memory[begin : begin + size].view(np.float64).reshape(shape)
-
-
-def aligned(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a copy, in C order, that begins where a line of the cache does."""
-    out = aligned_zeros(*values.shape)
+    out = memory[begin : begin + size].view(kind).reshape(values.shape)
     out[...] = values
     return out
 

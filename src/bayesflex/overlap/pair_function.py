@@ -143,7 +143,7 @@ def pair_sum(  # type: ignore[no-untyped-def]
             gx, gy, gz = load(gradient, other), load(gradient, n_places + other), load(gradient, 2 * n_places + other)
             # Both orders of a pair, and the derivative of v: d(r²) is 2 d times the change of d.
             slope = splat(8.0 / cut2[a, b])
-            bits = rows[p]
+            bits = np.int64(rows[p])
             while bits != 0:
                 row = lowest_bit(bits)
                 bits &= bits - 1

@@ -83,7 +83,7 @@ class TileArrays(NamedTuple):
     first: NDArray[np.int64]  # first tile of each part, (n_parts + 1,)
     start: NDArray[np.int64]  # partners of tile I are start[I] to start[I + 1], shape (n_tiles + 1,)
     partner: NDArray[np.int32]  # tile J >= I
-    rows: NDArray[np.int64]  # bits of the beads of I that may reach J
+    rows: NDArray[np.uint8]  # bits of the beads of I that may reach J
     beyond_start: NDArray[np.int64]  # those of part k are beyond_start[k] to beyond_start[k + 1], shape (n_parts + 1,)
     beyond: NDArray[np.int32]  # partners of a part's tiles that lie in later parts, ascending
 
@@ -264,7 +264,7 @@ class Tiles:
             n_tiles * np.arange(n_parts + 1) // n_parts,
             np.zeros(n_tiles + 1, np.int64),
             np.empty(0, np.int32),
-            np.empty(0, np.int64),
+            np.empty(0, np.uint8),
             np.zeros(n_parts + 1, np.int64),
             np.empty((n_parts - 1) * n_tiles, np.int32),
         )
@@ -301,7 +301,7 @@ class Tiles:
             if count <= len(arrays.partner):
                 break
             room = count + count // 4 + WIDTH
-            arrays = arrays._replace(partner=np.empty(room, np.int32), rows=np.empty(room, np.int64))
+            arrays = arrays._replace(partner=np.empty(room, np.int32), rows=np.empty(room, np.uint8))
         arrays.reference[:] = arrays.positions
         self.arrays = arrays
         self.n_builds += 1
