@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from bayesflex.chain import bonded_to_next, pairs_along_chain, runs
 from bayesflex.config import FitConfig
-from bayesflex.energy import TERMS, build_prior
+from bayesflex.energy import TERMS, build_prior, contacts
 from bayesflex.energy.angles import Angles
 from bayesflex.energy.bonds import Bonds
 from bayesflex.energy.contacts import NativeContacts
@@ -19,6 +19,7 @@ from bayesflex.energy.dihedrals import Dihedrals, dihedral_angles
 from bayesflex.energy.excluded_volume import ExcludedVolume
 from bayesflex.errors import InputError
 from bayesflex.protocols import EnergyTerm
+from bayesflex.simd import WIDTH
 from gradients.test_energy_gradients import folded, trace
 
 CONFIG = FitConfig(resolution=5.0)
@@ -152,6 +153,33 @@ def test_contacts_are_the_pairs_within_reach_but_not_along_the_chain():
     distance = np.linalg.norm(start[:, None] - start[None], axis=2)
     i, j = np.triu_indices(50, k=4)
     assert NativeContacts(trace(start), 0.3, 10.0).n_contacts == np.count_nonzero(distance[i, j] <= 10.0) > 20
+
+
+@pytest.mark.parametrize("block", [1, 20, 10_000])
+def test_contacts_in_blocks_of_any_size_are_the_plain_sum(block, rng, monkeypatch):
+    monkeypatch.setattr(contacts, "_BLOCK", block)
+    start = folded(rng, 60)
+    term = NativeContacts(trace(start), 0.3, 10.0)
+    first, last = term.arrays.start[term.arrays.block[:-1]], term.arrays.start[term.arrays.block[1:]]
+    assert not np.any(first % WIDTH)
+    assert (len(first) == 1) == (block == 10_000)
+    assert term.arrays.work.shape == (3, (last - first).max())
+    i, j = np.triu_indices(60, k=4)
+    distance = np.linalg.norm(start[j] - start[i], axis=1)
+    i, j, distance = i[distance <= 10.0], j[distance <= 10.0], distance[distance <= 10.0]
+    assert term.n_contacts == len(i)
+    coords = start + rng.normal(scale=0.7, size=start.shape)
+    apart = coords[j] - coords[i]
+    scale = 1.0 / (2.0 * contacts.WELL_WIDTH * np.maximum(distance, contacts.WELL_WIDTH))
+    u = (np.sum(apart**2, axis=1) - distance**2) * scale
+    well = (1.0 + u**2 / 8.0) ** -1
+    force = (2.0 * 0.3 * u * scale * well**5)[:, None] * apart
+    expected = np.zeros_like(coords)
+    np.add.at(expected, j, force)
+    np.add.at(expected, i, -force)
+    value, gradient = term.energy_and_gradient(coords)
+    assert value == pytest.approx(0.3 * np.sum(1.0 - well**4), rel=1e-12)
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
 
 
 def test_chain_breaks_by_distance_and_by_name():

@@ -12,6 +12,7 @@ import scipy.ndimage
 
 from bayesflex.map_target import MapTarget
 from bayesflex.overlap import field
+from bayesflex.overlap import pairs as pairs_module
 from bayesflex.overlap.choice import cheaper_evaluation
 from bayesflex.overlap.field import SPACING, overlap_field
 from bayesflex.overlap.pair_function import TOLERANCE, PairFunction, pair_function
@@ -291,9 +292,10 @@ def test_beads_of_two_widths_are_as_on_the_grid(rng):
             assert slope == pytest.approx(change, rel=1e-3, abs=1e-6 * abs(expected[index]))
 
 
-@pytest.mark.parametrize("degree", [10, 17])
-def test_where_a_list_was_built_changes_no_bit(degree, rng):
-    """Pairs beyond the end of K add nothing at all, listed or not."""
+@pytest.mark.parametrize(("degree", "large"), [(10, 4096), (17, 4096), (10, 0)])
+def test_where_a_list_was_built_changes_no_bit(degree, large, rng, monkeypatch):
+    """Pairs beyond the end of K add nothing at all, listed or not; nor where beads are summed over in parts."""
+    monkeypatch.setattr(pairs_module, "_LARGE", large)
     widths, kind = (0.6 * SIGMA, SIGMA), (np.arange(400) % 3 == 0).astype(np.int64)
     fields = [overlap_field(noisy_map(rng), VOXEL, ORIGIN, width, Spectrum(), widths) for width in widths]
     pairs = [[pair_function(a, Spectrum(), 1.0, b) for b in widths] for a in widths]
@@ -318,6 +320,22 @@ def test_where_a_list_was_built_changes_no_bit(degree, rng):
         np.testing.assert_array_equal(walked.gradient(0.3, 0.7), fresh.gradient(0.3, 0.7))
         listed.add(walked.tiles.n_pairs - fresh.tiles.n_pairs)
     assert len(listed) > 3
+
+
+def test_parts_are_the_whole(rng, monkeypatch):
+    coords = MIDDLE + rng.uniform(-20.0, 20.0, (400, 3))
+    field, power = overlap_field(noisy_map(rng), VOXEL, ORIGIN, SIGMA, Spectrum())
+    settings = ([MapFields(field)], [[pair_function(SIGMA, Spectrum(), 1.0)]], rng.uniform(0.5, 2.0, 400), power)
+    whole = PairOverlap(*settings, target(noisy_map(rng)).domain, positions=coords)
+    monkeypatch.setattr(pairs_module, "_LARGE", 0)
+    parts = PairOverlap(*settings, target(noisy_map(rng)).domain, positions=coords)
+    assert (whole.n_parts, parts.n_parts) == (1, 4)
+    for _ in range(3):
+        coords = coords + rng.normal(scale=0.5, size=coords.shape)
+        ours, expected = parts.evaluate(coords), whole.evaluate(coords)
+        assert (ours.cross, ours.power) == pytest.approx((expected.cross, expected.power), rel=1e-12)
+        gradient = whole.gradient(0.3, 0.7)
+        np.testing.assert_allclose(parts.gradient(0.3, 0.7), gradient, atol=1e-12 * np.abs(gradient).max())
 
 
 @pytest.mark.parametrize("degree", [10, 11, 17])

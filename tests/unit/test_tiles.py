@@ -39,6 +39,21 @@ def test_each_pair_within_reach_is_listed_once(n):
     assert close(positions, 9.0) <= set(found)
 
 
+@pytest.mark.parametrize(("n", "n_parts"), [(5, 4), (200, 3), (700, 4), (700, 1)])
+def test_the_tiles_that_a_part_reaches_beyond_itself_are_listed(n, n_parts):
+    rng = np.random.default_rng(n)
+    positions = rng.uniform(-20.0, 20.0, (n, 3))
+    tiles = Tiles(spatial_places(positions), 7.0, 2.0, EVERYWHERE, n_parts)
+    for scale in (1.0, 0.8, 1.3):  # more partners, then fewer
+        assert tiles.update(scale * positions)
+        arrays = tiles.arrays
+        assert (arrays.first[0], arrays.first[-1], len(arrays.first)) == (0, len(arrays.start) - 1, n_parts + 1)
+        for part, (first, end) in enumerate(zip(arrays.first[:-1], arrays.first[1:], strict=True)):
+            partners = arrays.partner[arrays.start[first] : arrays.start[end]]
+            beyond = arrays.beyond[arrays.beyond_start[part] : arrays.beyond_start[part + 1]]
+            np.testing.assert_array_equal(beyond, np.unique(partners[partners >= end]))
+
+
 def test_places_hold_each_bead_once_and_tiles_are_of_one_kind():
     rng = np.random.default_rng(1)
     positions, kind = rng.normal(size=(103, 3)), rng.integers(0, 3, 103)
