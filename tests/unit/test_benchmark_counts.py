@@ -83,17 +83,17 @@ def test_excluded_volume(monkeypatch, tally):
 
 
 def test_two_fields(monkeypatch, rng, tally):
-    weights_kernel = python_of(field, monkeypatch, "_fill_weights")
-    interpolate = python_of(field, monkeypatch, "interpolate", _fill_weights=weights_kernel)
+    interpolate = python_of(field, monkeypatch, "interpolate", _spline=python_of(field, monkeypatch, "_spline"))
     n = 3
-    fields = field.FieldArrays(counted(rng.normal(size=(1, 7, 7, 7, 2)), tally), np.zeros(3), np.ones(3))
+    spacing = np.array([1.0, 1.1, 1.2])  # each its own: what is computed twice from the same numbers counts once
+    fields = field.FieldArrays(counted(rng.normal(size=(1, 7, 7, 7, 2)), tally), np.zeros(3), spacing)
     arguments = (
         counted(rng.uniform(2.0, 4.0, (3, n)), tally),
         counted(np.ones(n), tally),
         np.zeros(n, np.int64),
         0,
         fields,
-        np.zeros((4, 4), dtype=object),
+        np.zeros((2, WIDTH), dtype=object),
         counted(np.zeros(2), tally),
         counted(np.zeros((2, 3, n)), tally),
         0,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bayesflex.compiling import KERNEL, PART
 from bayesflex.overlap.spectrum import Spectrum
-from bayesflex.simd import WIDTH, load, prefetch, splat, total_even, total_odd
+from bayesflex.simd import WIDTH, broadcast, load, prefetch, select, splat, store, total_even, total_odd
 
 Array = NDArray[np.float64]
 
@@ -93,24 +93,18 @@ def beside(field: SplineField) -> SplineField:
     return SplineField(halves[..., 1], field.origin, field.spacing)
 
 
-_SIXTH = 1.0 / 6.0
+# The four weights as polynomials of the fraction t, rows 1, t, t², t³.
+_WEIGHTS = np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0
 
-# The four weights as polynomials of the fraction t, rows 1, t, t², t³, each weight for two fields.
-_BASIS = np.repeat(np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0, 2, axis=1)
+# Eight at a time: those along x each for two fields, those along y followed by those along z.
+_ALONG_X, _ALONG_YZ = np.repeat(_WEIGHTS, 2, axis=1), np.tile(_WEIGHTS, 2)
+_IS_Y = np.repeat([1.0, 0.0], 4)
 
 
 @njit(**PART)
-def _fill_weights(t, w, d):  # type: ignore[no-untyped-def]
-    """Fill the four cubic B-spline weights and their derivatives at the fraction t in [0, 1)."""
-    s = 1.0 - t
-    w[0] = s * s * s * _SIXTH
-    w[1] = 2.0 / 3.0 - 0.5 * t * t * (2.0 - t)
-    w[2] = 2.0 / 3.0 - 0.5 * s * s * (2.0 - s)
-    w[3] = t * t * t * _SIXTH
-    d[0] = -0.5 * s * s
-    d[1] = t * (1.5 * t - 2.0)
-    d[2] = -s * (1.5 * s - 2.0)
-    d[3] = 0.5 * t * t
+def _spline(t, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Return a + b t + c t² + d t³ and its derivative."""
+    return a + t * (b + t * (c + t * d)), b + t * (c + c + t * (d + d + d))
 
 
 @njit(**KERNEL)
@@ -128,7 +122,7 @@ def interpolate(  # type: ignore[no-untyped-def]
     fields
         ``FieldArrays``.
     work
-        Workspace, (4, 4).
+        Workspace, (2, 8): weights along y and z, and their slopes.
     totals, gradients
         Shapes (2,) and (2, 3, n_places). Where a bead is off the fields' grid the totals are NaN and the gradients
         are not complete.
@@ -137,8 +131,10 @@ def interpolate(  # type: ignore[no-untyped-def]
     """
     coefficients, origin, spacing = fields.coefficients, fields.origin, fields.spacing
     nz, ny, nx = coefficients.shape[1], coefficients.shape[2], coefficients.shape[3]
-    wy, dy, wz, dz = work[0], work[1], work[2], work[3]
-    one, t1, t2, t3 = load(_BASIS, 0), load(_BASIS, WIDTH), load(_BASIS, 2 * WIDTH), load(_BASIS, 3 * WIDTH)
+    x0, x1, x2, x3 = load(_ALONG_X, 0), load(_ALONG_X, WIDTH), load(_ALONG_X, 2 * WIDTH), load(_ALONG_X, 3 * WIDTH)
+    yz0, yz1 = load(_ALONG_YZ, 0), load(_ALONG_YZ, WIDTH)
+    yz2, yz3 = load(_ALONG_YZ, 2 * WIDTH), load(_ALONG_YZ, 3 * WIDTH)
+    is_y = load(_IS_Y, 0) > splat(0.0)
     inv_x, inv_y, inv_z = 1.0 / spacing[0], 1.0 / spacing[1], 1.0 / spacing[2]
     for n in range(begin, end):
         ahead = min(n + _AHEAD, end - 1)
@@ -162,25 +158,25 @@ def interpolate(  # type: ignore[no-untyped-def]
             totals[0] = totals[1] = math.nan
             return
         ix, iy, iz = int(ux), int(uy), int(uz)
-        _fill_weights(uy - iy, wy, dy)
-        _fill_weights(uz - iz, wz, dz)
+        weight, slope = _spline(select(is_y, splat(uy - iy), splat(uz - iz)), yz0, yz1, yz2, yz3)
+        store(work, 0, weight)
+        store(work, WIDTH, slope)
         value = along_y = along_z = splat(0.0)
         for c in range(4):
             row = 2 * (((((first[n] + offset) * nz + iz - 1 + c) * ny) + iy - 1) * nx + ix - 1)
             plane = plane_y = splat(0.0)
             for b in range(4):
                 eight = load(coefficients, row)
-                plane = plane + eight * splat(wy[b])
-                plane_y = plane_y + eight * splat(dy[b])
+                plane = plane + eight * broadcast(work, b)
+                plane_y = plane_y + eight * broadcast(work, WIDTH + b)
                 row += 2 * nx
-            value = value + plane * splat(wz[c])
-            along_y = along_y + plane_y * splat(wz[c])
-            along_z = along_z + plane * splat(dz[c])
-        t = splat(ux - ix)
-        x_weights = one + t * (t1 + t * (t2 + t * t3))
-        x_slopes = t1 + t * (t2 + t2 + t * (t3 + t3 + t3))
-        value, along_x = value * x_weights, value * x_slopes
-        along_y, along_z = along_y * x_weights, along_z * x_weights
+            weight_z = broadcast(work, 4 + c)
+            value = value + plane * weight_z
+            along_y = along_y + plane_y * weight_z
+            along_z = along_z + plane * broadcast(work, WIDTH + 4 + c)
+        weight, slope = _spline(splat(ux - ix), x0, x1, x2, x3)
+        value, along_x = value * weight, value * slope
+        along_y, along_z = along_y * weight, along_z * weight
         w = weights[n]
         totals[0] += w * total_even(value)
         totals[1] += w * total_odd(value)

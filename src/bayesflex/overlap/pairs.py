@@ -84,7 +84,7 @@ NO_PAIRS = PairArrays(
     powers=np.zeros(1),
     field_gradients=np.zeros((0, 3, 0)),
     power_gradients=np.zeros((1, 3, 0)),
-    field_work=np.zeros((1, 4, 4)),
+    field_work=np.zeros((1, 2, WIDTH)),
     pair_work=np.zeros((1, WIDTH, 3, WIDTH)),
 )
 
@@ -269,7 +269,7 @@ class PairOverlap:
             powers=np.zeros(n_parts),
             field_gradients=aligned_zeros(n_fields, 3, len(places)),
             power_gradients=aligned_zeros(n_parts, 3, len(places)),
-            field_work=np.zeros((n_parts, 4, 4)),
+            field_work=aligned_zeros(n_parts, 2, WIDTH),
             pair_work=aligned_zeros(n_parts, WIDTH, 3, WIDTH),
         )
         self._offset = 0.0
@@ -303,7 +303,7 @@ class PairOverlap:
             powers=np.zeros_like(self._arrays.powers),
             field_gradients=aligned_zeros(*self._arrays.field_gradients.shape),
             power_gradients=aligned_zeros(*self._arrays.power_gradients.shape),
-            field_work=np.zeros_like(self._arrays.field_work),
+            field_work=aligned_zeros(*self._arrays.field_work.shape),
             pair_work=aligned_zeros(*self._arrays.pair_work.shape),
         )
         return other
