@@ -14,8 +14,8 @@ from benchmarks.timing import in_compiled_code, in_python
 from benchmarks.work import Work
 
 #: Two fields at a bead: 64 places x 2 fields, summed along y with weights and with slopes (4 operations each); along z
-#: three sums of 4 x 8 numbers (2 each); weights and slopes (6 + 4) of 8 numbers along x, and of 8 along y and z; products
-#: of those along x with four sums; adding 8 numbers up to 2, four times; the place in the grid (9), weighing (13).
+#: three sums of 4 x 8 numbers (2 each); weights and slopes (6 + 4) of 8 numbers along x, and of 8 along y and z; the
+#: former's products with four sums; adding 8 numbers up to 2, four times; the place in the grid (9), weighing (13).
 TWO_FIELDS = 64 * 2 * 4 + 3 * 4 * 8 * 2 + 2 * 8 * 10 + 4 * 8 + 4 * 6 + 9 + 13
 
 
@@ -93,13 +93,13 @@ def rows_listed(setup: Setup) -> int:
 def operations_per_pair(n_coefficients: int) -> int:
     """Return the operations of one pair of beads, or of one lane."""
     # d (3), r² (5), v (2), the polynomial and its derivative (a multiply-add for the first two coefficients, 2 for each
-    # other one, the first of which has a product in common), the product of weights (1), energy (2), pull and its
-    # negative (3), force either way (6), its sums (6).
-    return 3 + 5 + 2 + 1 + 4 * (n_coefficients - 2) + 1 + 2 + 3 + 6 + 6
+    # other one, the first of which has a product in common), the product of weights (1), energy (2), pull (1), force
+    # either way (6), its sums (6).
+    return 3 + 5 + 2 + 1 + 4 * (n_coefficients - 2) + 1 + 2 + 1 + 6 + 6
 
 
-#: A tile's own beads: forces on them are kept lane by lane, and added up once.
-ADDED_UP = 3 * WIDTH * WIDTH
+#: A tile's own beads: forces on them are kept lane by lane, and added up once. Two tiles: units of weights and energy.
+ADDED_UP, SCALED = 3 * WIDTH * WIDTH, 3 * WIDTH
 
 
 def pair_sum_kernel(setup: Setup) -> Kernel:
@@ -108,7 +108,7 @@ def pair_sum_kernel(setup: Setup) -> Kernel:
     tiles, arrays = overlap.tiles.arrays, overlap.arrays
     per_pair = operations_per_pair(arrays.coefficients.shape[2])
     n_tiles, n_listed = len(tiles.start) - 1, int(tiles.start[-1])
-    added_up = n_tiles * ADDED_UP
+    once = n_tiles * ADDED_UP + n_listed * SCALED
     lanes = WIDTH * rows_listed(setup)
     gradient = arrays.power_gradients[0]
     work = Work(
@@ -123,8 +123,8 @@ def pair_sum_kernel(setup: Setup) -> Kernel:
             gradient,
         ),
         writes=(gradient,),
-        operations=pairs_within(setup) * per_pair + added_up,
-        executed=lanes * per_pair + added_up,
+        operations=pairs_within(setup) * per_pair + once,
+        executed=lanes * per_pair + once,
     )
     arguments = (
         tiles.positions,

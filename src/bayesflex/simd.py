@@ -170,6 +170,12 @@ def multiply_add(typingctx, a, b, c):
 
 
 @intrinsic
+def negative(typingctx, value):
+    """Return each number with its sign changed: nothing to do where it goes into :func:`multiply_add`."""
+    return float64x8(float64x8), lambda context, builder, sig, args: builder.fneg(args[0])
+
+
+@intrinsic
 def store(typingctx, array, index, value):
     """Set eight successive elements of an array of 64-bit numbers in C order, from ``index`` of its flat form."""
 

@@ -152,6 +152,10 @@ def multiply_add(a, b, c) -> Lanes:
     return a * b + c
 
 
+def negative(value) -> Lanes:
+    return Lanes(-value.values, value.tally)
+
+
 def total(value) -> Number:
     return Number(_folded(value, 1)[0], value.tally)
 
@@ -196,6 +200,7 @@ VECTORS = {
     "store": store,
     "broadcast": lambda array, index: splat(np.ravel(array)[index]),
     "multiply_add": multiply_add,
+    "negative": negative,
     "select": select,
     "square_root": square_root,
     "total": total,

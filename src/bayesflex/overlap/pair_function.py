@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayesflex.compiling import KERNEL
 from bayesflex.overlap.spectrum import Spectrum
-from bayesflex.simd import WIDTH, broadcast, load, lowest_bit, multiply_add, select, splat, store, total
+from bayesflex.simd import WIDTH, broadcast, load, lowest_bit, multiply_add, negative, select, splat, store, total
 
 Array = NDArray[np.float64]
 
@@ -139,10 +139,12 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 load(positions, n_places + other),
                 load(positions, 2 * n_places + other),
             )
-            wj = load(weights, other)
+            # Both orders of a pair, and the derivative of v: d(r²) is 2 d times the change of d. Weights are multiplied
+            # by that, and the energy is divided by it once.
+            slope = 8.0 / cut2[a, b]
+            wj = load(weights, other) * splat(slope)
+            between = zero
             gx, gy, gz = load(gradient, other), load(gradient, n_places + other), load(gradient, 2 * n_places + other)
-            # Both orders of a pair, and the derivative of v: d(r²) is 2 d times the change of d.
-            slope = splat(8.0 / cut2[a, b])
             bits = np.int64(rows[p])
             while bits != 0:
                 row = lowest_bit(bits)
@@ -158,26 +160,29 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 within = v < one
                 v = select(within, v, one)
                 change = splat(table[n_coefficients - 1])
-                value = change * v + splat(table[n_coefficients - 2])
+                value = multiply_add(change, v, splat(table[n_coefficients - 2]))
+                change = multiply_add(change, v, value)
+                value = value * v + splat(table[n_coefficients - 3])
                 if short:  # the same with a number of turns that the compiler knows
-                    for k in range(_SHORT - 3, -1, -1):
+                    for k in range(_SHORT - 4, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
                 else:
-                    for k in range(n_coefficients - 3, -1, -1):
+                    for k in range(n_coefficients - 4, -1, -1):
                         change = change * v + value
                         value = value * v + splat(table[k])
                 weight = select(within, broadcast(weights, i) * wj, zero)
                 if other == first:
                     weight = select(splat(float(row)) < numbers, weight, zero)
-                energy = energy + weight * value
-                pull = weight * change * slope
-                push = zero - pull
+                between = multiply_add(weight, value, between)
+                pull = weight * change
+                push = negative(pull)
                 gx, gy, gz = multiply_add(push, dx, gx), multiply_add(push, dy, gy), multiply_add(push, dz, gz)
                 at = row * 3 * WIDTH
                 store(work, at, multiply_add(pull, dx, load(work, at)))
                 store(work, at + WIDTH, multiply_add(pull, dy, load(work, at + WIDTH)))
                 store(work, at + 2 * WIDTH, multiply_add(pull, dz, load(work, at + 2 * WIDTH)))
+            energy = energy + between * splat(1.0 / slope)
             store(gradient, other, gx)
             store(gradient, n_places + other, gy)
             store(gradient, 2 * n_places + other, gz)
