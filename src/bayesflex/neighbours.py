@@ -33,15 +33,16 @@ KEEP, REBUILD, NOT_FINITE = 0, 1, 2
 @njit(**KERNEL)
 def inspect(coords, reference, limit2):  # type: ignore[no-untyped-def]
     """Say whether the list built at ``reference`` still holds, and whether all coordinates are finite."""
-    worst = 0.0
+    moved = False
     for i in range(reference.shape[0]):
         x, y, z = coords[i, 0], coords[i, 1], coords[i, 2]
         # Written so that NaN fails the comparison.
         if not (abs(x) < COORDINATE_LIMIT and abs(y) < COORDINATE_LIMIT and abs(z) < COORDINATE_LIMIT):
             return NOT_FINITE
         dx, dy, dz = x - reference[i, 0], y - reference[i, 1], z - reference[i, 2]
-        worst = max(worst, dx * dx + dy * dy + dz * dz)
-    return KEEP if worst <= limit2 else REBUILD
+        # The furthest of all would be known one bead after the other.
+        moved |= dx * dx + dy * dy + dz * dz > limit2
+    return REBUILD if moved else KEEP
 
 
 @njit(**PART)

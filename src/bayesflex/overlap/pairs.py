@@ -20,7 +20,7 @@ from bayesflex.overlap import OverlapValues
 from bayesflex.overlap.field import FieldArrays, SplineField, beside, field_arrays, interpolate
 from bayesflex.overlap.pair_function import PairFunction, pair_sum
 from bayesflex.overlap.tiles import Tiles, spatial_places
-from bayesflex.simd import WIDTH, aligned, aligned_zeros, load, splat, store
+from bayesflex.simd import WIDTH, aligned, aligned_zeros, load, multiply_add, splat, store
 
 Array = NDArray[np.float64]
 
@@ -176,19 +176,24 @@ def pair_gradient(tiles, arrays, offset, d_cross, d_power, out):  # type: ignore
     """Add to out (n_beads, 3) ``d_cross · ∂cross/∂r + d_power · ∂power/∂r`` where values were last taken."""
     gradients = arrays.field_gradients
     d_offset = -2.0 * offset / arrays.offset_norm * d_power if arrays.offset_row >= 0 else 0.0
+    cross8, power8, offset8, twice8 = splat(d_cross), splat(d_power), splat(d_offset), splat(2.0 * d_power)
+    n_places, work = gradients.shape[2], arrays.pair_work[0, 0]
     for part in range(arrays.power_gradients.shape[0]):
-        of_power = arrays.power_gradients[part]
-        for p in range(WIDTH * tiles.first[part], WIDTH * tiles.first[part + 1]):
-            i = tiles.places[p]
-            if i < 0:
-                continue
+        for p in range(WIDTH * tiles.first[part], WIDTH * tiles.first[part + 1], WIDTH):
             for k in range(3):
-                g = d_cross * gradients[0, k, p] + d_power * of_power[k, p]
+                g = cross8 * load(gradients, k * n_places + p)
+                g = multiply_add(power8, load(arrays.power_gradients, (3 * part + k) * n_places + p), g)
                 if arrays.offset_row >= 0:
-                    g += d_offset * gradients[arrays.offset_row, k, p]
+                    g = multiply_add(offset8, load(gradients, (3 * arrays.offset_row + k) * n_places + p), g)
                 if arrays.fixed_row >= 0:
-                    g += 2.0 * d_power * gradients[arrays.fixed_row, k, p]
-                out[i, k] += g
+                    g = multiply_add(twice8, load(gradients, (3 * arrays.fixed_row + k) * n_places + p), g)
+                store(work, k * WIDTH, g)
+            for a in range(WIDTH):
+                if tiles.places[p + a] >= 0:
+                    i = np.uintp(tiles.places[p + a])
+                    out[i, 0] += work[0, a]
+                    out[i, 1] += work[1, a]
+                    out[i, 2] += work[2, a]
 
 
 class PairOverlap:

@@ -92,19 +92,20 @@ class TileArrays(NamedTuple):
 def arrange(beads, tiles):  # type: ignore[no-untyped-def]
     """Copy beads (n, 3) into their places and say whether all are allowed, and whether the list still holds."""
     places, low, high, positions, reference = tiles.places, tiles.low, tiles.high, tiles.positions, tiles.reference
-    worst = 0.0
+    moved = False
     for p in range(places.shape[0]):
-        i = places[p]
-        if i < 0:
+        if places[p] < 0:
             continue
+        i = np.uintp(places[p])  # an index that has a sign would be looked at each time
         x, y, z = beads[i, 0], beads[i, 1], beads[i, 2]
         # Written so that NaN fails the comparisons.
         if not (low[0] <= x <= high[0] and low[1] <= y <= high[1] and low[2] <= z <= high[2]):
             return OUTSIDE
         positions[0, p], positions[1, p], positions[2, p] = x, y, z
         dx, dy, dz = x - reference[0, p], y - reference[1, p], z - reference[2, p]
-        worst = max(worst, dx * dx + dy * dy + dz * dz)
-    return KEEP if worst <= tiles.slack2 else REBUILD
+        # The furthest of all would be known one bead after the other.
+        moved |= dx * dx + dy * dy + dz * dz > tiles.slack2
+    return REBUILD if moved else KEEP
 
 
 @njit(**KERNEL)
