@@ -81,11 +81,10 @@ def excluded_volume(setup: Setup) -> Kernel:
     """All pairs listed are looked at; those that overlap push."""
     arrays = setup.terms["excluded_volume"].arrays
     coords, gradient = setup.coords_and_gradient
-    first = np.repeat(np.arange(setup.n), np.diff(arrays.start))
-    apart = coords[arrays.partner] - coords[first]
+    apart = coords[arrays.partner] - coords[arrays.first]
     n_close = int(np.count_nonzero(np.sum(apart**2, axis=1) < DIAMETER**2))
     work = Work(
-        reads=(coords, arrays.start, arrays.partner, arrays.close_start),
+        reads=(coords, arrays.first, arrays.partner, arrays.close_start),
         writes=(),
         operations=LISTED * len(arrays.partner) + CLOSE * n_close,
         divisions=2 * n_close,

@@ -83,7 +83,13 @@ _NO_TERMS: dict[type, Any] = {
     Angles: AngleArrays(_NOTHING, _NOTHING, _NOTHING),
     Dihedrals: DihedralArrays(_NOTHING, _NOTHING, _NOTHING),
     NativeContacts: ContactArrays(
-        np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32), _NOTHING, _NOTHING, 0.0, np.zeros((3, 0))
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(0, np.int32),
+        _NOTHING.astype(np.float32),
+        _NOTHING.astype(np.float32),
+        0.0,
+        np.zeros((3, 0)),
     ),
 }
 
@@ -476,7 +482,7 @@ class _NoRepulsion:
 
     def __init__(self, n_beads: int) -> None:
         self.arrays = RepulsionArrays(
-            np.zeros(n_beads + 1, np.int64),
+            np.zeros(0, np.int32),
             np.zeros(0, np.int32),
             np.zeros(n_beads + 1, np.int64),
             np.zeros(0, np.int32),

@@ -73,10 +73,10 @@ def test_contacts(monkeypatch, rng, tally):
 def test_excluded_volume(monkeypatch, tally):
     # Two pairs push, two are only looked at.
     coords = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.5], [2.0, -1.0, 1.0], [30.0, 0.0, 0.0], [0.0, 30.0, 0.0]])
-    start, partner = np.array([0, 4, 4, 4, 4, 4]), np.array([1, 2, 3, 4])
+    first, partner = np.zeros(4, np.int64), np.array([1, 2, 3, 4])
     none = np.zeros(6, np.int64), np.zeros(0, np.int32), np.zeros(0)
     energy = python_of(excluded_volume, monkeypatch, "repulsion_energy")
-    arrays = excluded_volume.RepulsionArrays(start, partner, *none, 1.0)
+    arrays = excluded_volume.RepulsionArrays(first, partner, *none, 1.0)
     energy(counted(coords, tally), counted(np.zeros((5, 3)), tally), arrays)
     assert tally.counts["operations"] - 1 == 4 * prior_kernels.LISTED + 2 * prior_kernels.CLOSE
     assert tally.counts["div"] == 4

@@ -171,7 +171,8 @@ def test_contacts_in_blocks_of_any_size_are_the_plain_sum(block, rng, monkeypatc
     coords = start + rng.normal(scale=0.7, size=start.shape)
     apart = coords[j] - coords[i]
     scale = 1.0 / (2.0 * contacts.WELL_WIDTH * np.maximum(distance, contacts.WELL_WIDTH))
-    u = (np.sum(apart**2, axis=1) - distance**2) * scale
+    scale, square = (values.astype(np.float32).astype(np.float64) for values in (scale, distance**2))
+    u = (np.sum(apart**2, axis=1) - square) * scale
     well = (1.0 + u**2 / 8.0) ** -1
     force = (2.0 * 0.3 * u * scale * well**5)[:, None] * apart
     expected = np.zeros_like(coords)

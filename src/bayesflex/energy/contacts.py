@@ -37,8 +37,8 @@ class ContactArrays(NamedTuple):
     block: NDArray[np.int64]  # first bead of each block, shape (n_blocks + 1,)
     start: NDArray[np.int64]  # shape (n + 1,)
     partner: NDArray[np.int32]  # shape (n_places,)
-    distance2: Array  # r₀², Å²
-    scale: Array  # 1 / (2 r₀ w), 1/Å²
+    distance2: NDArray[np.float32]  # r₀², Å²
+    scale: NDArray[np.float32]  # 1 / (2 r₀ w), 1/Å²
     depth: float  # ε, kcal/mol
     work: Array  # workspace, (3, places of the largest block)
 
@@ -117,11 +117,14 @@ class NativeContacts(Term):
         block, start, index = _in_blocks(start, index)
         first = np.repeat(np.arange(self.n_beads), np.diff(start))
         distance2 = np.sum((coords[index] - coords[first]) ** 2, axis=1)
-        # Two coincident beads would have a well of no width; their radius counts as w.
+        # Two coincident beads would have a well of no width; their radius counts as w. Both are rounded to 32 bits: a
+        # well's place by a ten-millionth of its distance.
         scale = 1.0 / (2.0 * WELL_WIDTH * np.maximum(np.sqrt(distance2), WELL_WIDTH))
         scale[index == first] = 0.0
         work = aligned_zeros(3, int(np.diff(start[block]).max(initial=0)))
-        self.arrays = ContactArrays(block, start, index, aligned(distance2), aligned(scale), float(depth), work)
+        self.arrays = ContactArrays(
+            block, start, index, aligned(distance2, np.float32), aligned(scale, np.float32), float(depth), work
+        )
 
     def clone(self) -> Self:
         """Return a term that shares the constants and owns its workspace."""

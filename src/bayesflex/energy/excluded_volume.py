@@ -28,9 +28,9 @@ SMALLEST_DIAMETER = 0.1
 
 
 class RepulsionArrays(NamedTuple):
-    """Pairs to look at, and those that start closer than ``DIAMETER``, as rows: the partners j > i of each bead i."""
+    """Pairs to look at, i < j, in order; and, as rows, the j > i of those that start closer than ``DIAMETER``."""
 
-    start: NDArray[np.int64]  # shape (n + 1,)
+    first: NDArray[np.int32]  # shape (n_pairs,)
     partner: NDArray[np.int32]
     close_start: NDArray[np.int64]
     close_index: NDArray[np.int32]
@@ -41,33 +41,32 @@ class RepulsionArrays(NamedTuple):
 @njit(**KERNEL)
 def repulsion_energy(coords, gradient, repulsion):  # type: ignore[no-untyped-def]
     """Add the gradient (n, 3) in place and return the energy."""
-    start, index = repulsion.start, repulsion.partner
+    first, partner = repulsion.first, repulsion.partner
     close_start, close_index = repulsion.close_start, repulsion.close_index
     diameter2, constant = DIAMETER * DIAMETER, repulsion.constant
     energy = 0.0
-    for i in range(start.shape[0] - 1):
-        xi, yi, zi = coords[i, 0], coords[i, 1], coords[i, 2]
-        for m in range(start[i], start[i + 1]):
-            j = np.uintp(index[m])  # an index that has a sign would be looked at each time
-            x, y, z = coords[j, 0] - xi, coords[j, 1] - yi, coords[j, 2] - zi
-            r2 = x * x + y * y + z * z
-            if r2 >= diameter2:
-                continue
-            limit = diameter2
-            for e in range(close_start[i], close_start[i + 1]):
-                if close_index[e] == index[m]:
-                    limit = repulsion.close_diameter2[e]
-            overlap = 1.0 - r2 / limit
-            if overlap <= 0.0:
-                continue
-            energy += overlap * overlap
-            pull = -4.0 * constant * overlap / limit
-            gradient[i, 0] -= pull * x
-            gradient[i, 1] -= pull * y
-            gradient[i, 2] -= pull * z
-            gradient[j, 0] += pull * x
-            gradient[j, 1] += pull * y
-            gradient[j, 2] += pull * z
+    # Pair by pair: where a short row ends cannot be foreseen. An index that has a sign would be looked at each time.
+    for m in range(first.shape[0]):
+        i, j = np.uintp(first[m]), np.uintp(partner[m])
+        x, y, z = coords[j, 0] - coords[i, 0], coords[j, 1] - coords[i, 1], coords[j, 2] - coords[i, 2]
+        r2 = x * x + y * y + z * z
+        if r2 >= diameter2:
+            continue
+        limit = diameter2
+        for e in range(close_start[first[m]], close_start[first[m] + 1]):
+            if close_index[e] == partner[m]:
+                limit = repulsion.close_diameter2[e]
+        overlap = 1.0 - r2 / limit
+        if overlap <= 0.0:
+            continue
+        energy += overlap * overlap
+        pull = -4.0 * constant * overlap / limit
+        gradient[i, 0] -= pull * x
+        gradient[i, 1] -= pull * y
+        gradient[i, 2] -= pull * z
+        gradient[j, 0] += pull * x
+        gradient[j, 1] += pull * y
+        gradient[j, 2] += pull * z
     return constant * energy
 
 
@@ -96,7 +95,7 @@ class ExcludedVolume(Term):
         self.neighbours = NeighbourList(DIAMETER, SKIN, np.concatenate([bonded, pairs[lost]]))
         self.neighbours.allocate(self.n_beads)
         close_start, close_index = pairs_to_rows(pairs[~lost], self.n_beads)
-        none = np.zeros(self.n_beads + 1, np.int64), np.zeros(0, np.int32)
+        none = np.zeros(0, np.int32), np.zeros(0, np.int32)
         self.arrays = RepulsionArrays(*none, close_start, close_index, distance[~lost] ** 2, 16.0 * energy)
 
     def clone(self) -> Self:
@@ -111,7 +110,10 @@ class ExcludedVolume(Term):
         rows = self.neighbours.update(coords)
         if rows is None:
             return False
-        self.arrays = self.arrays._replace(start=rows[0], partner=rows[1])
+        start, partner = rows
+        if partner is not self.arrays.partner:
+            first = np.repeat(np.arange(self.n_beads, dtype=np.int32), np.diff(start))
+            self.arrays = self.arrays._replace(first=first, partner=partner)
         return True
 
     def _accumulate(self, coords: Array, gradient: Array) -> float:
