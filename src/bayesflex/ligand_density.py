@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bayesflex.beads import WATER
 from bayesflex.density_map import DensityMap
 from bayesflex.map_preparation import trilinear
 from bayesflex.rendering import render
+from bayesflex.residue_beads import WATER
 from bayesflex.scattering import scattering_lengths
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution

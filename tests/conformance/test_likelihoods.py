@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.density_map import DensityMap
 from bayesflex.half_maps import half_map_noise
@@ -16,6 +15,7 @@ from bayesflex.likelihood import LIKELIHOODS
 from bayesflex.map_target import make_target
 from bayesflex.protocols import Likelihood
 from bayesflex.rendering import render
+from bayesflex.residue_beads import make_beads
 from bayesflex.synthetic import two_domain_protein
 
 MODEL = two_domain_protein(80)

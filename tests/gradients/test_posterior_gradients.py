@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
@@ -13,6 +12,7 @@ from bayesflex.energy import build_prior
 from bayesflex.map_target import make_target
 from bayesflex.posterior import Posterior
 from bayesflex.rendering import render
+from bayesflex.residue_beads import make_beads
 from bayesflex.synthetic import two_domain_pair
 from bayesflex.units import thermal_energy
 from gradients.directional import check_gradient

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesflex.beads import N_CLASSES, BeadModel, ca_beads, centroid_beads, make_beads, two_beads
+from bayesflex.beads import N_CLASSES, BeadModel, ca_beads
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_of_vector
+from bayesflex.residue_beads import centroid_beads, make_beads, two_beads
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
 from gradients.directional import check_gradient

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 
-from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.density_map import DensityMap
@@ -21,6 +20,7 @@ from bayesflex.mcmc.masses import BandedMass
 from bayesflex.overlap.spectrum import NoisePower
 from bayesflex.posterior import Posterior
 from bayesflex.rendering import render
+from bayesflex.residue_beads import make_beads
 from bayesflex.synthetic import two_domain_pair
 from bayesflex.team import Team
 from bayesflex.units import thermal_energy

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesflex.beads import make_beads
 from bayesflex.carrying import carry
 from bayesflex.chain import bonded_to_next
 from bayesflex.config import FitConfig
@@ -18,6 +17,7 @@ from bayesflex.geometry import rotation_of_vector, superposed_rmsd
 from bayesflex.ligand_density import ligands_not_in_map
 from bayesflex.matching import match_residues
 from bayesflex.normal_modes import normal_modes, structure_modes
+from bayesflex.residue_beads import make_beads
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
 from bayesflex.validation.model_map import is_bare_trace

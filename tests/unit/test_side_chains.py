@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayesflex.beads import BeadLikelihood, centroid_beads, two_beads
+from bayesflex.beads import BeadLikelihood
 from bayesflex.config import FitConfig
 from bayesflex.energy import build_prior
 from bayesflex.geometry import rmsd
+from bayesflex.residue_beads import centroid_beads, two_beads
 from bayesflex.sampling import stage_likelihoods
 from bayesflex.side_chains import SIDE_CHAIN_SPREAD, SettlingDensity, bead_spreads, displaced, settled
 from bayesflex.structure import Structure

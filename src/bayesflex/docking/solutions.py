@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bayesflex.beads import make_beads
 from bayesflex.density_map import DensityMap
 from bayesflex.docking.levels import make_level
 from bayesflex.docking.pose import Pose, pose_rmsd
@@ -21,6 +20,7 @@ from bayesflex.docking.symmetry import Operation, equivalents, model_symmetry, s
 from bayesflex.errors import InputError
 from bayesflex.likelihood.marginal import independent_observations
 from bayesflex.map_preparation import background, low_pass, mask_around
+from bayesflex.residue_beads import make_beads
 from bayesflex.rotations import covering_rotations
 from bayesflex.structure import Structure
 from bayesflex.units import sigma_of_resolution

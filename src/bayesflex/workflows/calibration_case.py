@@ -16,7 +16,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from bayesflex.beads import make_beads
 from bayesflex.config import FitConfig
 from bayesflex.deformation import Deformation
 from bayesflex.density_map import DensityMap
@@ -29,6 +28,7 @@ from bayesflex.overlap.spectrum import Spectrum
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import KernelState, Likelihood
 from bayesflex.rendering import render
+from bayesflex.residue_beads import make_beads
 from bayesflex.sampling import Problem, plan_stages, stage_likelihoods
 from bayesflex.sampling.preconditioning import matched_mass
 from bayesflex.structure import Structure

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.beads import BeadModel, make_beads
+from bayesflex.beads import BeadModel
 from bayesflex.config import FitConfig
 from bayesflex.deformation import APPROACHES
 from bayesflex.density_map import SAME_GRID, DensityMap, grid_in_words, require_same_grid
@@ -28,6 +28,7 @@ from bayesflex.map_target import check_evaluation, make_target
 from bayesflex.matching import ResidueMatch, match_residues
 from bayesflex.normal_modes import structure_modes
 from bayesflex.placement import PlacementReport, check_placement
+from bayesflex.residue_beads import make_beads
 from bayesflex.residue_runs import in_words
 from bayesflex.sampling import Problem, Scatterers, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
