@@ -113,7 +113,7 @@ class FitConfig:
             "What a residue scatters: a unit bead on its CA (ca, the paper's), one at its centroid (centroid), or one "
             "for the backbone and one for the side chain (two); auto is ca where sigma is given and two elsewhere.",
             "likelihood",
-            choices=("auto", "ca", "centroid", "two"),
+            choices=("auto", "ca", "centroid", "parts"),
         ),
     )
     b_factors: bool = field(

@@ -7,7 +7,8 @@ bead, come from ``rendering``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -104,16 +105,32 @@ def scattering_map(
 def scattering_lengths(element: NDArray[np.str_]) -> Array:
     """Return f(0) of each element symbol, Å (Peng et al. 1996), shape (n,); carbon's where it is not known.
 
-    Heavy elements have far less of it than in proportion to their electrons.
+    Heavy elements have far less of it than in proportion to their electrons, and oxygen less than carbon.
     """
+    return _of_symbols(element, lambda factor: float(sum(factor.a)))
+
+
+def scattering_variances(element: NDArray[np.str_]) -> Array:
+    """Return the mean square distance from the atom, per direction, of its scattering density, Å², shape (n,).
+
+    Σ a_j b_j / (8 pi² Σ a_j) with the Gaussians of Peng et al. (1996); carbon's where the element is not known.
+    """
+    return _of_symbols(
+        element,
+        lambda factor: sum(a * b for a, b in zip(factor.a, factor.b, strict=True)) / (8.0 * math.pi**2 * sum(factor.a)),
+    )
+
+
+def _of_symbols(element: NDArray[np.str_], value: Callable[[Any], float]) -> Array:
+    """Return a value of the scattering factor of each element symbol, shape (n,); carbon's where it is not known."""
     symbols, index = np.unique(element, return_inverse=True)
     carbon = gemmi.Element("C")
-    lengths = []
+    values = []
     for symbol in symbols.tolist():
         found = gemmi.Element(symbol)
         known = found.atomic_number > 0 and found.c4322 is not None
-        lengths.append(float(sum((found if known else carbon).c4322.a)))
-    return np.array(lengths)[index]
+        values.append(float(value((found if known else carbon).c4322)))
+    return np.array(values)[index]
 
 
 def check_elements(structure: Structure) -> None:

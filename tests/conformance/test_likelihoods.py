@@ -28,7 +28,7 @@ CASES = [
     (name, kind, bead)
     for name in LIKELIHOODS
     for kind in ("pairs", "grid")
-    for bead in ("ca", "two")
+    for bead in ("ca", "parts")
     if (name, kind) != ("half-maps", "grid")  # refused: the grid knows no spectrum
 ]
 

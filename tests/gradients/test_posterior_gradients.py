@@ -43,7 +43,7 @@ def posterior(approach: str, rigid: bool, bead: str, likelihood: str, rng) -> Po
     )
 
 
-@pytest.mark.parametrize("bead", ["ca", "two"])
+@pytest.mark.parametrize("bead", ["ca", "parts"])
 @pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("approach", APPROACHES)
 def test_gradient_of_the_posterior(approach, rigid, bead, rng):

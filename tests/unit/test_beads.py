@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bayesflex.beads import N_CLASSES, BeadModel, ca_beads
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_of_vector
-from bayesflex.residue_beads import centroid_beads, make_beads, two_beads
+from bayesflex.residue_beads import centroid_beads, make_beads, part_beads
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
 from gradients.directional import check_gradient
@@ -20,18 +20,19 @@ from gradients.test_energy_gradients import trace
 
 PROTEIN = two_domain_protein(120)
 CA = PROTEIN.ca_trace()
-MAKERS = {"centroid": centroid_beads, "two": two_beads}
-NUMBERS = {"C": 6.0, "N": 7.0, "O": 8.0}
+MAKERS = {"centroid": centroid_beads, "parts": part_beads}
+#: f(0), Å, of Peng et al. (1996), table 1.
+LENGTHS = {"C": 2.5088, "N": 2.2135, "O": 1.9834}
 
 
 def centroids(structure: Structure, names=None) -> np.ndarray:
-    """Centroid of the atoms of each residue, weighted by atomic number; of these atom names where given."""
+    """Centroid of the atoms of each residue, weighted by scattering length; of these atom names where given."""
     out = []
     for residue in range(structure.n_residues):
         atoms = structure.select(structure.residue_index == residue)
         keep = np.ones(atoms.n_atoms, bool) if names is None else np.isin(atoms.atom_name, names)
         if keep.any():
-            weight = [NUMBERS[element] for element in atoms.element[keep]]
+            weight = [LENGTHS[element] for element in atoms.element[keep]]
             out.append(np.average(atoms.coords[keep], axis=0, weights=weight))
     return np.array(out)
 
@@ -51,17 +52,17 @@ def test_unit_beads_are_the_trace_itself(rng):
 def test_centroids_of_the_start_are_reproduced():
     beads = centroid_beads(PROTEIN, CA)
     assert len(beads.residue) == CA.n_atoms
-    np.testing.assert_allclose(beads.place(CA.coords), centroids(PROTEIN), atol=1e-9)
+    np.testing.assert_allclose(beads.place(CA.coords), centroids(PROTEIN), atol=1e-6)
 
 
-def test_two_beads_are_backbone_and_side_chain():
-    beads = two_beads(PROTEIN, CA)
+def test_parts_are_backbone_and_side_chain():
+    beads = part_beads(PROTEIN, CA)
     placed = beads.place(CA.coords)
     counts = np.bincount(beads.residue, minlength=CA.n_atoms)
     np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, 2))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-9)
-    np.testing.assert_allclose(placed[first[counts == 2] + 1], centroids(PROTEIN, ["CB"]), atol=1e-9)
+    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-6)
+    np.testing.assert_allclose(placed[first[counts == 2] + 1], centroids(PROTEIN, ["CB"]), atol=1e-6)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -69,10 +70,45 @@ def test_weights_are_one_per_residue_and_spread_is_that_of_the_atoms(maker):
     beads = MAKERS[maker](PROTEIN, CA)
     assert beads.weights.sum() == pytest.approx(CA.n_atoms)
     per_residue = np.bincount(beads.residue, beads.weights)
-    heavy = np.bincount(PROTEIN.residue_index, [NUMBERS[e] for e in PROTEIN.element])
-    np.testing.assert_allclose(per_residue / per_residue.sum(), heavy / heavy.sum())
+    heavy = np.bincount(PROTEIN.residue_index, [LENGTHS[e] for e in PROTEIN.element])
+    np.testing.assert_allclose(per_residue / per_residue.sum(), heavy / heavy.sum(), rtol=1e-6)
     assert 0.3 < beads.spread < 1.5
-    assert two_beads(PROTEIN, CA).spread < centroid_beads(PROTEIN, CA).spread
+    assert part_beads(PROTEIN, CA).spread < centroid_beads(PROTEIN, CA).spread
+
+
+def lysines(structure: Structure) -> Structure:
+    """All residues with a CB become lysine, its chain straight away from the backbone."""
+    names, elements = ("CG", "CD", "CE", "NZ"), ("C", "C", "C", "N")
+    at_cb = structure.atom_name == "CB"
+    axis = structure.coords[at_cb] - structure.coords[structure.is_ca][structure.residue_index[at_cb]]
+    more = []
+    for k, (name, element) in enumerate(zip(names, elements, strict=True), start=1):
+        atoms = structure.select(at_cb)
+        full = {"atom_name": np.full(atoms.n_atoms, name), "element": np.full(atoms.n_atoms, element)}
+        more.append(replace(atoms, coords=structure.coords[at_cb] + 0.8 * k * axis, **full))
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in (structure, *more)])
+        for name in Structure.__dataclass_fields__
+        if isinstance(getattr(structure, name), np.ndarray)
+    }
+    order = np.argsort(columns["residue_number"], kind="stable")
+    return Structure(**{name: column[order] for name, column in columns.items()})
+
+
+def test_a_long_side_chain_is_several_compact_beads():
+    model = lysines(PROTEIN)
+    beads = part_beads(model, CA)
+    placed = beads.place(CA.coords)
+    counts = np.bincount(beads.residue, minlength=CA.n_atoms)
+    np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, 3))
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-6)
+    halves = np.stack([centroids(model, names) for names in (["CB", "CG"], ["CD", "CE", "NZ"])], axis=1)
+    pair = np.stack([placed[first[counts == 3] + k] for k in (1, 2)], axis=1)
+    nearer = np.linalg.norm(pair - CA.coords[counts == 3][:, None], axis=2).argsort(axis=1)
+    np.testing.assert_allclose(np.take_along_axis(pair, nearer[:, :, None], axis=1), halves, atol=1e-6)
+    assert beads.spread < 1.0
+    np.testing.assert_allclose(beads.merged().place(CA.coords), centroid_beads(model, CA).place(CA.coords), atol=1e-9)
 
 
 def test_hydrogens_do_not_count_and_other_residues_are_beads_of_their_own():
@@ -163,10 +199,10 @@ def test_where_ca_are_in_line_a_bead_keeps_its_part_along_the_line(bend, rng):
 def test_names_of_the_configuration():
     assert make_beads("ca", PROTEIN, CA).on_ca
     assert len(make_beads("centroid", PROTEIN, CA).residue) == CA.n_atoms
-    assert len(make_beads("two", PROTEIN, CA).residue) > CA.n_atoms
-    assert make_beads("two", CA, CA).on_ca  # nothing but CA atoms
-    with pytest.raises(ConfigError, match="expected ca, centroid or two"):
-        make_beads("three", PROTEIN, CA)
+    assert len(make_beads("parts", PROTEIN, CA).residue) > CA.n_atoms
+    assert make_beads("parts", CA, CA).on_ca  # nothing but CA atoms
+    with pytest.raises(ConfigError, match="expected ca, centroid or parts"):
+        make_beads("two", PROTEIN, CA)
 
 
 class Quadratic:
@@ -201,7 +237,7 @@ def test_a_likelihood_of_beads_becomes_one_of_the_trace(maker, rng):
 
 
 def test_merged_beads_sit_at_the_centroids_and_weigh_the_same():
-    two = make_beads("two", PROTEIN, CA)
+    two = make_beads("parts", PROTEIN, CA)
     one, centroid = two.merged(), make_beads("centroid", PROTEIN, CA)
     np.testing.assert_array_equal(one.residue, centroid.residue)
     np.testing.assert_allclose(one.weights, centroid.weights)
@@ -211,7 +247,7 @@ def test_merged_beads_sit_at_the_centroids_and_weigh_the_same():
     assert centroid.merged() is centroid
 
 
-@pytest.mark.parametrize("name", ["ca", "centroid", "two"])
+@pytest.mark.parametrize("name", ["ca", "centroid", "parts"])
 def test_b_factors_widen_beads(name):
     b = np.where(PROTEIN.residue_index < 30, 20.0, 100.0)
     structure = replace(PROTEIN, b_factor=b)
@@ -228,7 +264,7 @@ def test_b_factors_widen_beads(name):
 def test_side_chains_have_their_own_b_factors():
     side = ~np.isin(PROTEIN.atom_name, ["N", "CA", "C", "O", "OXT"])
     structure = replace(PROTEIN, b_factor=np.where(side, 60.0, 10.0))
-    beads = make_beads("two", structure, CA, b_factors=True)
+    beads = make_beads("parts", structure, CA, b_factors=True)
     second = np.r_[False, beads.residue[1:] == beads.residue[:-1]]
     np.testing.assert_allclose(beads.blur[second] ** 2 * 8.0 * np.pi**2, 50.0)
     np.testing.assert_allclose(beads.blur[~second], 0.0)
@@ -236,7 +272,7 @@ def test_side_chains_have_their_own_b_factors():
 
 def test_many_b_factors_make_few_classes():
     structure = replace(PROTEIN, b_factor=np.linspace(10.0, 90.0, PROTEIN.n_atoms))
-    kind, blur = make_beads("two", structure, CA, b_factors=True).classes
+    kind, blur = make_beads("parts", structure, CA, b_factors=True).classes
     assert len(blur) == N_CLASSES
     assert (np.diff(blur) > 0.0).all()
     assert set(kind) == set(range(N_CLASSES))
@@ -266,5 +302,5 @@ def test_a_large_ligand_is_several_compact_beads(maker):
     pieces = beads.place(CA.coords)[own:]
     np.testing.assert_allclose(np.sort(pieces[:, 1]), rod[:, 1].reshape(4, 6).mean(axis=1), atol=1e-9)
     assert beads.weights[own:].sum() / beads.weights[:own].sum() == pytest.approx(
-        6.0 * n / sum(NUMBERS[element] for element in PROTEIN.element)
+        2.5088 * n / sum(LENGTHS[element] for element in PROTEIN.element)
     )

@@ -74,7 +74,7 @@ def alike(one, other):
     np.testing.assert_allclose(one.details.coords, other.details.coords, rtol=1e-12)
 
 
-@pytest.mark.parametrize("bead", ["ca", "two"])
+@pytest.mark.parametrize("bead", ["ca", "parts"])
 @pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("approach", APPROACHES)
 def test_it_is_the_posterior_part_by_part(approach, rigid, bead, rng):
@@ -93,7 +93,7 @@ BODIES = np.array([1.0 - SHARE, SHARE])
 @pytest.mark.parametrize("rigid", [False, True])
 @pytest.mark.parametrize("approach", APPROACHES)
 def test_bodies_part_by_part_and_along_a_trajectory(approach, rigid, rng):
-    compiled, plain = (make(rng, approach, rigid, "two", known, BODIES) for known in (True, False))
+    compiled, plain = (make(rng, approach, rigid, "parts", known, BODIES) for known in (True, False))
     assert compiled._compiled is not None
     for scale in (0.0, 0.05, 0.5):
         theta = rng.normal(scale=scale, size=compiled.deformation.n_dim)
@@ -158,7 +158,7 @@ def masses(deformation, rng):
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_trajectory_is_that_of_the_plain_loop(which, outer_kick, rng):
     """Far enough for both lists of neighbours to be built anew on the way."""
-    posterior = make(rng, bead="two")
+    posterior = make(rng, bead="parts")
     mass = masses(posterior.deformation, rng)[which]
     theta = np.zeros(posterior.deformation.n_dim)
     start = posterior(theta)
@@ -184,7 +184,7 @@ def test_a_trajectory_is_that_of_the_plain_loop(which, outer_kick, rng):
 
 def test_a_trajectory_twice_is_the_same_to_the_bit(rng):
     """Whatever was evaluated between, and whenever lists were built."""
-    posterior = make(rng, bead="two")
+    posterior = make(rng, bead="parts")
     mass = masses(posterior.deformation, rng)[0]
     theta = rng.normal(scale=0.02, size=posterior.deformation.n_dim)
     momentum = mass.draw(rng)

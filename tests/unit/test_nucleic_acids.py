@@ -18,6 +18,7 @@ from bayesflex.ligand_density import ligands_not_in_map
 from bayesflex.matching import match_residues
 from bayesflex.normal_modes import normal_modes, structure_modes
 from bayesflex.residue_beads import make_beads
+from bayesflex.scattering import scattering_lengths
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
 from bayesflex.validation.model_map import is_bare_trace
@@ -89,6 +90,7 @@ def join(*parts: Structure) -> Structure:
     return Structure(**columns, is_ligand=np.concatenate(flags))
 
 
+NITROGEN = scattering_lengths(np.array(["N"]))[0]
 DNA = duplex()
 TRACE = DNA.trace()
 
@@ -129,33 +131,39 @@ def test_nucleotides_break_by_their_own_distance():
     assert not bonded_to_next(replace(TRACE.with_coords(0.5 * TRACE.coords), atom_name=mixed)).any()
 
 
-def test_a_nucleotide_is_a_backbone_and_a_base():
-    beads = make_beads("two", DNA, TRACE)
-    np.testing.assert_array_equal(beads.residue, np.repeat(np.arange(TRACE.n_atoms), 2))
+def test_a_nucleotide_is_a_backbone_in_parts_and_a_base():
+    beads = make_beads("parts", DNA, TRACE)
     assert beads.n_others == 0
     placed = beads.place(TRACE.coords)
-    np.testing.assert_allclose(placed[1::2], DNA.coords[DNA.atom_name == "N1"], atol=1e-9)
+    last = np.append(np.flatnonzero(np.diff(beads.residue)), len(beads.residue) - 1)
+    np.testing.assert_array_equal(beads.residue[last], np.arange(TRACE.n_atoms))
+    np.testing.assert_allclose(placed[last], DNA.coords[DNA.atom_name == "N1"], atol=1e-9)
     first = DNA.select(DNA.residue_index == 0)
     backbone = first.atom_name != "N1"
-    numbers = np.array([{"P": 15.0, "O": 8.0, "C": 6.0}[element] for element in first.element[backbone]])
-    np.testing.assert_allclose(placed[0], np.average(first.coords[backbone], axis=0, weights=numbers), atol=1e-9)
-    assert beads.weights[0] / beads.weights[1] == pytest.approx(numbers.sum() / 7.0)
+    lengths = scattering_lengths(first.element[backbone])
+    parts = np.arange(last[0])
+    assert len(parts) > 1
+    centre = np.average(placed[parts], axis=0, weights=beads.weights[parts])
+    np.testing.assert_allclose(centre, np.average(first.coords[backbone], axis=0, weights=lengths), atol=1e-9)
+    assert beads.weights[parts].sum() / beads.weights[last[0]] == pytest.approx(lengths.sum() / NITROGEN)
     one = make_beads("centroid", DNA, TRACE)
     np.testing.assert_allclose(beads.merged().place(TRACE.coords), one.place(TRACE.coords), atol=1e-9)
     assert make_beads("ca", DNA, TRACE).on_ca
 
 
 def test_weights_are_in_units_of_an_amino_acid():
-    alone = make_beads("two", PROTEIN, PROTEIN.trace())
+    alone = make_beads("parts", PROTEIN, PROTEIN.trace())
     model = join(PROTEIN, DNA, ligand((20.0, 0.0, 0.0)))
-    beads = make_beads("two", model, model.trace())
+    beads = make_beads("parts", model, model.trace())
     n = len(alone.residue)
     np.testing.assert_array_equal(beads.weights[:n], alone.weights)
     np.testing.assert_array_equal(beads.coefficients[:n], alone.coefficients)
-    base = np.flatnonzero(beads.residue == 60)[1]
-    assert beads.weights[-1] / beads.weights[base] == pytest.approx((6.0 + 6.0 + 8.0 + 7.0) / 7.0)
-    # Without amino acids the unit is an average one: a base of a single nitrogen is 7 of its 51.6 electrons.
-    assert make_beads("two", DNA, TRACE).weights[1] == pytest.approx(7.0 / 51.6)
+    base = np.flatnonzero(beads.residue == 60)[-1]
+    of_ligand = scattering_lengths(np.array(["C", "C", "O", "N"])).sum()
+    assert beads.weights[-1] / beads.weights[base] == pytest.approx(of_ligand / NITROGEN)
+    # Without amino acids the unit is an average one, of 18.55 Å: a base here is a single nitrogen.
+    alone = make_beads("parts", DNA, TRACE)
+    assert alone.weights[np.flatnonzero(alone.residue == 0)[-1]] == pytest.approx(NITROGEN / 18.55)
 
 
 def test_ligands_and_ions_scatter_and_ride_and_water_does_not():
@@ -163,11 +171,11 @@ def test_ligands_and_ions_scatter_and_ride_and_water_does_not():
     water = ligand(near + 2.0, names=("O",), residue="HOH", number=700)
     model = join(PROTEIN, ligand(near), ligand(above, names=("C1",), residue="CD", number=600), water)
     trace = model.trace()
-    beads = make_beads("two", model, trace)
+    beads = make_beads("parts", model, trace)
     assert beads.n_others == 2
     rotation, shift = rotation_of_vector([0.3, -1.0, 0.4]), np.array([5.0, 6.0, 7.0])
-    numbers = [6.0, 6.0, 8.0, 7.0]
-    centre = np.average(model.coords[PROTEIN.n_atoms : PROTEIN.n_atoms + 4], axis=0, weights=numbers)
+    lengths = scattering_lengths(np.array(["C", "C", "O", "N"]))
+    centre = np.average(model.coords[PROTEIN.n_atoms : PROTEIN.n_atoms + 4], axis=0, weights=lengths)
     expected = np.array([centre, above])
     np.testing.assert_allclose(beads.place(trace.coords)[-2:], expected, atol=1e-9)
     moved = beads.place(trace.coords @ rotation.T + shift)[-2:]
@@ -176,7 +184,7 @@ def test_ligands_and_ions_scatter_and_ride_and_water_does_not():
     assert (merged.n_others, len(merged.residue)) == (2, 62)
     np.testing.assert_allclose(merged.place(trace.coords)[-2:], expected, atol=1e-9)
     assert make_beads("ca", model, trace).n_others == 0
-    blurred = make_beads("two", replace(model, b_factor=np.where(model.is_hetero, 80.0, 20.0)), trace, b_factors=True)
+    blurred = make_beads("parts", replace(model, b_factor=np.where(model.is_hetero, 80.0, 20.0)), trace, b_factors=True)
     np.testing.assert_allclose(blurred.blur[-2:] ** 2 * 8.0 * np.pi**2, 60.0)
     np.testing.assert_allclose(blurred.blur[:-2], 0.0)
 
@@ -201,7 +209,7 @@ def test_gradients_of_beads_and_prior(rng):
     model = join(DNA, far_protein((20.0, 0.0, 25.0)), ligand((12.0, 0.0, 20.0)))
     trace = model.trace()
     coords = trace.coords + 0.3 * rng.normal(size=trace.coords.shape)
-    beads = make_beads("two", model, trace)
+    beads = make_beads("parts", model, trace)
     pull = rng.normal(size=(len(beads.residue), 3))
     check_gradient(lambda x: float(np.sum(pull * beads.place(x))), coords, beads.pull_back(coords, pull), rng)
     for term in build_prior(trace, FitConfig(resolution=5.0)):

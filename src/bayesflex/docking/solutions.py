@@ -213,7 +213,7 @@ def _docked(
             "positive in the map, and that the two belong together."
         )
 
-    beads = make_beads("two", structure, ca)
+    beads = make_beads("parts", structure, ca)
     placed = beads.place(ca.coords) - pivot
     for number, level_resolution in enumerate(levels):
         tell(f"docking: {len(poses)} poses at {level_resolution:.1f} Å")

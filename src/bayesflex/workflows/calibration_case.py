@@ -106,13 +106,13 @@ class Case:
         self.ca = self.structure.trace()
         self.start: Array = self.ca.coords
         self._centre: Array = self.start.mean(axis=0)
-        self._beads = make_beads("two", self.structure, self.ca)
+        self._beads = make_beads("parts", self.structure, self.ca)
         self._sigma = float(np.hypot(sigma_of_resolution(resolution), self._beads.spread))
         self.config = FitConfig(
             resolution=resolution,
             likelihood=likelihood,
             observations=observations,
-            bead="two",
+            bead="parts",
             sigma=self._sigma,
             centre_sd=CENTRE_SD,
             dihedral_constant=DIHEDRAL_CONSTANT,

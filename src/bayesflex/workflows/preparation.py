@@ -149,7 +149,7 @@ def prepare(inputs: Inputs, config: FitConfig, say: Callable[[str], None]) -> Pr
 
     if config.bead == "auto":
         # A width of their own is what the paper's beads on CA have; the others have theirs from the model.
-        config = replace(config, bead="two" if config.sigma is None else "ca")
+        config = replace(config, bead="parts" if config.sigma is None else "ca")
     not_shown, names = ligands_not_in_map(inputs.structure, density, config.resolution)
     if config.bead != "ca" and names:
         say(f"ligands: {listing(np.array(names), np.arange(len(names)))} do not scatter: the map shows nothing there")
