@@ -1,7 +1,7 @@
 """Beads: what a residue scatters, riding on the trace of CA and C4'.
 
 The unknowns of a fit are the positions of the sites: CA of amino acids, C4' of nucleotides. The paper renders a unit
-Gaussian on each; a residue's density is better described by a bead at its centroid, or by one for the backbone and one
+Gaussian on each; a residue's density is better described by a bead at its centroid, or by beads for the backbone and
 for the side chain or base. Such beads sit in the local frame of three sites of the chain, with three coefficients each
 taken from the start model, so that the unknowns stay 3N and the gradient's pull-back is exact. An ion or a small
 ligand is a bead, a larger ligand several, each in the frame of the site nearest to it.
@@ -65,7 +65,8 @@ class BeadModel:
     weights
         Scattering weights in units of the model's mean amino acid, shape (n_beads,).
     spread
-        Root mean square distance of the atoms from their bead, per direction, Å; 0 for unit CA beads.
+        Root mean square distance, per direction, of what scatters from its bead, Å: that of the atoms, and that of the
+        scattering density from its atom; 0 for unit CA beads.
     blur
         Standard deviation by which each bead is wider than the sharpest one, Å, shape (n_beads,); None where all are
         alike. It comes from the B-factors.
@@ -115,7 +116,7 @@ class BeadModel:
     def merged(self) -> BeadModel:
         """Return the same with one bead per residue, at the centroid of those that it has.
 
-        For blurred maps: two beads a residue make four times the pairs, and no difference there.
+        For blurred maps: several beads a residue make many times the pairs, and no difference there.
         """
         # What is no part of its residue stays a bead of its own.
         n_own = len(self.residue) - self.n_others

@@ -111,7 +111,8 @@ class FitConfig:
         default="auto",
         metadata=about(
             "What a residue scatters: a unit bead on its CA (ca, the paper's), one at its centroid (centroid), or one "
-            "for the backbone and one for the side chain (two); auto is ca where sigma is given and two elsewhere.",
+            "for the backbone and one or more for the side chain (parts); auto is ca where sigma is given and parts "
+            "elsewhere.",
             "likelihood",
             choices=("auto", "ca", "centroid", "parts"),
         ),
