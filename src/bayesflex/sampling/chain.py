@@ -256,7 +256,7 @@ class Chain:
         self._temperatures = tuple(temperature_of(level) for level in found[0].levels)
         if len(self._temperatures) > 1:
             shown = ", ".join(f"{temperature:.3g}" for temperature in self._temperatures)
-            self._reporter.message(f"chain {self._index + 1}: temperatures of the likelihood {shown}")
+            self._reporter.message(f"chain {self._index}: temperatures of the likelihood {shown}")
         return found
 
     def _tempered(self, deformation: Deformation, temperature: float) -> Tempered:
@@ -325,7 +325,7 @@ class Chain:
         progress = self._progress
         progress.modes, progress.modes_at, trouble = modes_of(self._problem, coords, progress.modes, progress.modes_at)
         if trouble is not None:
-            self._reporter.message(f"chain {self._index + 1}: the modes were not recomputed: {trouble}")
+            self._reporter.message(f"chain {self._index}: the modes were not recomputed: {trouble}")
         return progress.modes
 
     def _find_bodies(self, coords: Array) -> None:
@@ -337,7 +337,7 @@ class Chain:
         try:
             progress.bodies = self._problem.bodies_at(coords)
         except InputError as error:
-            self._reporter.message(f"chain {self._index + 1}: the domains were not found anew: {error}")
+            self._reporter.message(f"chain {self._index}: the domains were not found anew: {error}")
 
     def _posterior(self, stage: int) -> Posterior:
         """Return a stage's posterior over the unknowns of a deformation of the structure reached."""
