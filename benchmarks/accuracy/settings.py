@@ -49,13 +49,14 @@ VARIATIONS = (
     Variation("bead", ("ca", "centroid")),
 )
 
-#: Cases of seconds each: computed, given and real maps, and nucleic acid.
+#: Cases of seconds each: computed, given and real maps, nucleic acid, and a large motion.
 NAMES = (
     "adk-open-5",
     "mglur1-open-6",
     "groel-open-10",
     "mitoribosome",
     "protein_dna-5",
+    "rf2",
 )
 
 
