@@ -198,7 +198,7 @@ def start_lines(record: Record) -> list[str]:
     first, second = record["first_run"]["first"], record["first_run"]["second"]
     return [
         *lines,
-        f"`bayesflex demo` with no compiled kernels in the cache: {duration(first['clock'])} on the clock "
+        f"`bayesflex demo`, medians of three pairs, with no compiled kernels in the cache: {duration(first['clock'])} on the clock "
         f"({duration(first['processor'])} of processor time); with those that the first run left: "
         f"{duration(second['clock'])} ({duration(second['processor'])}). Compiling takes the difference, "
         f"{duration(first['processor'] - second['processor'])} of processor time, and says so. Python's collector of "
