@@ -198,11 +198,12 @@ def start_lines(record: Record) -> list[str]:
     first, second = record["first_run"]["first"], record["first_run"]["second"]
     return [
         *lines,
-        f"`bayesflex demo`, medians of three pairs, with no compiled kernels in the cache: {duration(first['clock'])} on the clock "
-        f"({duration(first['processor'])} of processor time); with those that the first run left: "
-        f"{duration(second['clock'])} ({duration(second['processor'])}). Compiling takes the difference, "
-        f"{duration(first['processor'] - second['processor'])} of processor time, and says so. Python's collector of "
-        "cyclic garbage waits meanwhile: with it, compiling took 3 s more, and the highest memory was 3 % less.",
+        "`bayesflex demo`, medians of three pairs, with no compiled kernels in the cache: "
+        f"{duration(first['clock'])} on the clock ({duration(first['processor'])} of processor time); with those that "
+        f"the first run left: {duration(second['clock'])} ({duration(second['processor'])}). Compiling takes the "
+        f"difference, {duration(first['processor'] - second['processor'])} of processor time, and says so. Python's "
+        "collector of cyclic garbage waits meanwhile: with it, compiling took 3 s more, and the highest memory was 3 % "
+        "less.",
     ]
 
 
