@@ -49,14 +49,13 @@ VARIATIONS = (
     Variation("bead", ("ca", "centroid")),
 )
 
-#: Cases of seconds each: computed, given and real maps, nucleic acid, and a large motion.
+#: Cases of seconds each: computed, given and real maps, and nucleic acid.
 NAMES = (
     "adk-open-5",
     "mglur1-open-6",
     "groel-open-10",
     "mitoribosome",
     "protein_dna-5",
-    "rf2",
 )
 
 

