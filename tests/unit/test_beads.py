@@ -37,6 +37,16 @@ def centroids(structure: Structure, names=None) -> np.ndarray:
     return np.array(out)
 
 
+def joined(*parts: Structure) -> Structure:
+    """The atoms of all parts, in their order."""
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in Structure.__dataclass_fields__
+        if isinstance(getattr(parts[0], name), np.ndarray)
+    }
+    return Structure(**columns)
+
+
 def test_unit_beads_are_the_trace_itself(rng):
     beads = ca_beads(CA)
     gradient = rng.normal(size=CA.coords.shape)
@@ -55,14 +65,22 @@ def test_centroids_of_the_start_are_reproduced():
     np.testing.assert_allclose(beads.place(CA.coords), centroids(PROTEIN), atol=1e-6)
 
 
+def backbones_first(beads: BeadModel, n_beads: int) -> np.ndarray:
+    """The first bead of each residue, which is its backbone, where each has so many, and glycine one."""
+    counts = np.bincount(beads.residue, minlength=CA.n_atoms)
+    np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, n_beads))
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    backbones = centroids(PROTEIN, ["N", "CA", "C", "O"])
+    np.testing.assert_allclose(beads.place(CA.coords)[first], backbones, atol=1e-6)
+    return first
+
+
 def test_parts_are_backbone_and_side_chain():
     beads = part_beads(PROTEIN, CA)
     placed = beads.place(CA.coords)
-    counts = np.bincount(beads.residue, minlength=CA.n_atoms)
-    np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, 2))
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-6)
-    np.testing.assert_allclose(placed[first[counts == 2] + 1], centroids(PROTEIN, ["CB"]), atol=1e-6)
+    first = backbones_first(beads, 2)
+    long = CA.residue_name != "GLY"
+    np.testing.assert_allclose(placed[first[long] + 1], centroids(PROTEIN, ["CB"]), atol=1e-6)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -86,26 +104,19 @@ def lysines(structure: Structure) -> Structure:
         atoms = structure.select(at_cb)
         full = {"atom_name": np.full(atoms.n_atoms, name), "element": np.full(atoms.n_atoms, element)}
         more.append(replace(atoms, coords=structure.coords[at_cb] + 0.8 * k * axis, **full))
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in (structure, *more)])
-        for name in Structure.__dataclass_fields__
-        if isinstance(getattr(structure, name), np.ndarray)
-    }
-    order = np.argsort(columns["residue_number"], kind="stable")
-    return Structure(**{name: column[order] for name, column in columns.items()})
+    model = joined(structure, *more)
+    return model.select(np.argsort(model.residue_number, kind="stable"))
 
 
 def test_a_long_side_chain_is_several_compact_beads():
     model = lysines(PROTEIN)
     beads = part_beads(model, CA)
     placed = beads.place(CA.coords)
-    counts = np.bincount(beads.residue, minlength=CA.n_atoms)
-    np.testing.assert_array_equal(counts, np.where(CA.residue_name == "GLY", 1, 3))
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    np.testing.assert_allclose(placed[first], centroids(PROTEIN, ["N", "CA", "C", "O"]), atol=1e-6)
+    first = backbones_first(beads, 3)
+    long = CA.residue_name != "GLY"
     halves = np.stack([centroids(model, names) for names in (["CB", "CG"], ["CD", "CE", "NZ"])], axis=1)
-    pair = np.stack([placed[first[counts == 3] + k] for k in (1, 2)], axis=1)
-    nearer = np.linalg.norm(pair - CA.coords[counts == 3][:, None], axis=2).argsort(axis=1)
+    pair = np.stack([placed[first[long] + k] for k in (1, 2)], axis=1)
+    nearer = np.linalg.norm(pair - CA.coords[long][:, None], axis=2).argsort(axis=1)
     np.testing.assert_allclose(np.take_along_axis(pair, nearer[:, :, None], axis=1), halves, atol=1e-6)
     assert beads.spread < 1.0
     np.testing.assert_allclose(beads.merged().place(CA.coords), centroid_beads(model, CA).place(CA.coords), atol=1e-9)
@@ -121,12 +132,7 @@ def test_hydrogens_do_not_count_and_other_residues_are_beads_of_their_own():
             "residue_number": np.array([1, 900, 901]),
         }
     )
-    columns = {
-        name: np.concatenate([getattr(PROTEIN, name), getattr(extra, name)])
-        for name in Structure.__dataclass_fields__
-        if isinstance(getattr(PROTEIN, name), np.ndarray)
-    }
-    placed = centroid_beads(Structure(**columns), CA).place(CA.coords)
+    placed = centroid_beads(joined(PROTEIN, extra), CA).place(CA.coords)
     np.testing.assert_array_equal(placed[:-2], centroid_beads(PROTEIN, CA).place(CA.coords))
     np.testing.assert_allclose(placed[-2:], extra.coords[1:])
 
@@ -289,12 +295,7 @@ def test_a_large_ligand_is_several_compact_beads(maker):
         residue_name=np.full(n, "LIG"),
         residue_number=np.full(n, 900),
     )
-    columns = {
-        name: np.concatenate([getattr(PROTEIN, name), getattr(ligand, name)])
-        for name in Structure.__dataclass_fields__
-        if isinstance(getattr(PROTEIN, name), np.ndarray)
-    }
-    alone, beads = MAKERS[maker](PROTEIN, CA), MAKERS[maker](Structure(**columns), CA)
+    alone, beads = MAKERS[maker](PROTEIN, CA), MAKERS[maker](joined(PROTEIN, ligand), CA)
     own = len(alone.residue)
     assert beads.n_others == len(beads.residue) - own == 4
     np.testing.assert_array_equal(beads.coefficients[:own], alone.coefficients)
