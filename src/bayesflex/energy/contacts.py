@@ -17,7 +17,7 @@ from bayesflex.compiling import KERNEL
 from bayesflex.config import FitConfig
 from bayesflex.energy.term import Array, Term
 from bayesflex.neighbours import pairs_within_reach
-from bayesflex.simd import WIDTH, aligned, aligned_zeros, load, splat, store, total
+from bayesflex.simd import WIDTH, aligned, aligned_zeros, load, prefetch, splat, store, total
 from bayesflex.structure import Structure
 
 #: Width w of a well, Å: the spread of native Cα-Cα distances at room temperature is about 1 Å, and interfaces
@@ -60,9 +60,14 @@ def contact_energy(coords, gradient, contacts):  # type: ignore[no-untyped-def]
             for m in range(np.uintp(start[i] - first), np.uintp(start[i + 1] - first)):
                 j = np.uintp(index[m])
                 work[0, m], work[1, m], work[2, m] = coords[j, 0] - x, coords[j, 1] - y, coords[j, 2] - z
+        ahead = first + _BLOCK
         for m in range(0, end - first, WIDTH):
             x8, y8, z8 = load(work, m), load(work, room + m), load(work, 2 * room + m)
             scale = load(contacts.scale, first + m)
+            # The next block's: three arrays of one page each are too short for the processor to see them coming.
+            prefetch(contacts.partner, ahead + m)
+            prefetch(contacts.scale, ahead + m)
+            prefetch(contacts.distance2, ahead + m)
             u = (x8 * x8 + y8 * y8 + z8 * z8 - load(contacts.distance2, first + m)) * scale
             p = one / (one + eighth * u * u)
             p2 = p * p

@@ -145,7 +145,9 @@ def interpolate(  # type: ignore[no-untyped-def]
             corner = 2 * (((((first[ahead] + offset) * nz + int(vz) - 1) * ny) + int(vy) - 1) * nx + int(vx) - 1)
             for c in range(4):
                 for b in range(4):
-                    prefetch(coefficients, corner + 2 * nx * (c * ny + b) + WIDTH - 1)  # the end of a row
+                    row = corner + 2 * nx * (c * ny + b)
+                    prefetch(coefficients, row)
+                    prefetch(coefficients, row + WIDTH - 1)
         if first[n] < 0:
             for k in range(3):
                 gradients[0, k, n] = gradients[1, k, n] = 0.0
