@@ -254,6 +254,14 @@ class FitConfig:
             "warm-up",
         ),
     )
+    average_copies: bool = field(
+        default=True,
+        metadata=about(
+            "Let chains of one sequence begin the last stage of the warm-up alike, where that has the higher "
+            "posterior density; draws are free.",
+            "warm-up",
+        ),
+    )
     recompute_modes: bool = field(
         default=True, metadata=about("Recompute the normal modes after each stage of the warm-up.", "warm-up")
     )

@@ -293,7 +293,8 @@ class Chain:
             progress.coords = passing.softened(progress.coords, self._heed_stop)
             self._report_only(name, self._full(stage, progress.coords), None)
             if stage == len(self._stages) - 2:
-                progress.coords = self._steered_stage(stage + 1).softened(progress.coords, self._heed_stop)
+                ahead = self._steered_stage(stage + 1)
+                progress.coords = ahead.agreed(ahead.softened(progress.coords, self._heed_stop))
 
     def _steered_stage(self, stage: int) -> SteeredStage:
         return SteeredStage(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesflex.beads import BeadModel
 from bayesflex.chain import bonded_to_next, extra_reach, pairs_along_chain
 from bayesflex.config import FIRST_MODE, FitConfig
+from bayesflex.copies import find_copies
 from bayesflex.deformation import Deformation
 from bayesflex.domains import Domains, blend_weights, find_domains
 from bayesflex.elastic_network import network_hessian
@@ -88,6 +89,11 @@ class Problem:
     def correlation(self) -> MapCorrelation:
         """The correlation with the map; each chain uses a clone of it."""
         return MapCorrelation(self.target, self.beads, self.start)
+
+    @cached_property
+    def copies(self) -> tuple[NDArray[np.int64], ...]:
+        """Chains of one sequence: for each group indices (n_copies, n_residues); none where they are not looked for."""
+        return find_copies(self.ca) if self.config.average_copies else ()
 
     @cached_property
     def _links(self) -> NDArray[np.int64]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayesflex.beads import BeadLikelihood, BeadModel
-from bayesflex.deformation import APPROACHES
+from bayesflex.copies import agreed
+from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 from bayesflex.likelihood.gaussian import GaussianLikelihood
@@ -175,7 +176,7 @@ class _Settling:
         """Return sites and beads, from where the pilot arrived.
 
         The sites go first, with the beads as the start has them: what is still on its way must not be taken for another
-        side chain.
+        side chain. Nor must what copies of a chain do not have in common.
         """
         if not isinstance(likelihood, BeadLikelihood):
             raise TypeError(f"expected a likelihood of beads, got {type(likelihood).__name__}")
@@ -183,6 +184,9 @@ class _Settling:
         likelihood, beads = likelihood.clone(), self._problem.beads
         riding = SettlingDensity(likelihood, self._terms, energy, np.zeros_like(self._spreads))
         sites = settled(riding, pilot)[0]
+        if self._problem.copies:
+            free = Deformation("local", self._problem.start, self._problem.mode_vectors[:0])
+            sites = agreed(self._problem.posterior(likelihood, self._terms, free), sites, self._problem.copies)
         if not self._spreads.any():
             return sites, beads
         sites, positions = settled(SettlingDensity(likelihood, self._terms, energy, self._spreads), sites)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesflex.copies import agreed
 from bayesflex.deformation import APPROACHES, Deformation
 from bayesflex.domains import body_motions
 from bayesflex.errors import InputError
@@ -139,6 +140,16 @@ class SteeredStage:
         blur = self.stage.resolution / self.problem.config.resolution
         posterior = self.problem.posterior(self.likelihood, self.terms, self._free, blur, self.count, self.team)
         return softened(posterior, coords, self.problem.network_at, SOFTENINGS, on_softening, softest)
+
+    def agreed(self, coords: Array) -> Array:
+        """Return a structure with its copies alike where the posterior of the stage prefers that, (n_ca, 3), Å.
+
+        See :func:`~bayesflex.copies.agreed`. Without local displacements nothing changes.
+        """
+        if not self._local or not self.problem.copies:
+            return coords
+        posterior = self.problem.posterior(self.likelihood, self.terms, self._free, 1.0, self.count, self.team)
+        return agreed(posterior, coords, self.problem.copies)
 
 
 def modes_of(problem: Problem, coords: Array, modes: Array, modes_at: Array) -> tuple[Array, Array, InputError | None]:
