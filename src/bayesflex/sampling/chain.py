@@ -294,7 +294,12 @@ class Chain:
             self._report_only(name, self._full(stage, progress.coords), None)
             if stage == len(self._stages) - 2:
                 ahead = self._steered_stage(stage + 1)
-                progress.coords = ahead.agreed(ahead.softened(progress.coords, self._heed_stop))
+                soft = ahead.softened(progress.coords, self._heed_stop)
+                progress.coords = ahead.agreed(soft)
+                if progress.coords is not soft:
+                    self._reporter.message(
+                        f"chain {self._index}: copies of a chain go on alike, as the posterior prefers"
+                    )
 
     def _steered_stage(self, stage: int) -> SteeredStage:
         return SteeredStage(
