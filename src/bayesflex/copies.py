@@ -10,11 +10,13 @@ superposed chain by chain: no symmetry of the whole is looked for, and none is i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.geometry import superimpose
+from bayesflex.matching import shared_residues
 from bayesflex.posterior import Posterior
 from bayesflex.steering import relax
 from bayesflex.structure import Structure
@@ -44,23 +46,22 @@ def find_copies(ca: Structure) -> tuple[Places, ...]:
     ca
         Trace of the model. Residues of two chains are the same where number, insertion code and name agree.
     """
-    keys = list(zip(ca.residue_number.tolist(), ca.insertion_code.tolist(), ca.residue_name.tolist(), strict=True))
-    groups: list[list[dict[tuple[int, str, str], int]]] = []
-    for name in dict.fromkeys(ca.chain.tolist()):
-        chain = {keys[site]: int(site) for site in np.flatnonzero(ca.chain == name)}
-        if len(chain) < _LEAST_RESIDUES:
-            continue
+    chains = [np.flatnonzero(ca.chain == name) for name in dict.fromkeys(ca.chain.tolist())]
+    groups: list[list[Places]] = []  # of each copy the residues that it shares with the first one, as pairs
+    for chain in chains:
         for group in groups:
-            if len(chain.keys() & group[0].keys()) >= _LEAST_SHARED * max(len(chain), len(group[0])):
-                group.append(chain)
+            first = group[0][:, 0]
+            pairs = shared_residues(ca, first, chain)
+            if len(pairs) >= _LEAST_SHARED * max(len(first), len(chain)):
+                group.append(pairs)
                 break
         else:
-            groups.append([chain])
+            groups.append([np.stack([chain, chain], axis=1)])
     found = []
     for group in groups:
-        common = [key for key in group[0] if all(key in chain for chain in group)]
+        common = reduce(np.intersect1d, [pairs[:, 0] for pairs in group])
         if len(group) > 1 and len(common) >= _LEAST_RESIDUES:
-            found.append(np.array([[chain[key] for key in common] for chain in group], dtype=np.int64))
+            found.append(np.stack([pairs[np.isin(pairs[:, 0], common), 1] for pairs in group]))
     return tuple(found)
 
 
@@ -107,16 +108,14 @@ def agreed(posterior: Posterior, coords: Array, copies: Sequence[Places]) -> Arr
     copies
         Of each group, indices (n_copies, n_residues). Groups are tried one after the other.
     """
-    highest = -np.inf
-    here = coords
+    here, highest = coords, -np.inf
     for group in copies:
-        alike, away = averaged(here, group)
-        if away > _FURTHEST:
+        if averaged(here, group)[1] > _FURTHEST:
             continue
         if not np.isfinite(highest):
             here = relax(posterior, coords, _RELAXATION)
             highest = posterior.of_coordinates(here)[0]
-            alike, _ = averaged(here, group)
+        alike, _ = averaged(here, group)
         for _ in range(_ROUNDS):
             alike, _ = averaged(relax(posterior, alike, _BETWEEN), group)
         there = relax(posterior, alike, _RELAXATION)

@@ -152,6 +152,27 @@ def _numbers(trace: Structure, indices: Indices) -> list[tuple[int, str]]:
     return list(zip(trace.residue_number[indices].tolist(), trace.insertion_code[indices].tolist(), strict=True))
 
 
+def shared_residues(trace: Structure, a: Indices, b: Indices) -> Pairs:
+    """Return the pairs of residues that two chains of a trace share, by number, insertion code and name.
+
+    Parameters
+    ----------
+    trace
+        CA (or C4') trace.
+    a, b
+        Indices of the residues of either chain, shapes (n_a,) and (n_b,).
+
+    Returns
+    -------
+    ndarray
+        Indices, shape (n_shared, 2), in the order of ``a``.
+    """
+    keys_a, keys_b = (
+        list(zip(_numbers(trace, chain), trace.residue_name[chain].tolist(), strict=True)) for chain in (a, b)
+    )
+    return _pair_keys(keys_a, keys_b, a, b)
+
+
 def _by_chain_and_number(model: Structure, reference: Structure) -> Pairs:
     every_model, every_reference = np.arange(model.n_atoms), np.arange(reference.n_atoms)
     model_keys = list(zip(model.chain.tolist(), _numbers(model, every_model), strict=True))

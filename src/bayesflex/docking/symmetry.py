@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesflex.docking.pose import Pose, pose_rmsd
 from bayesflex.geometry import superimpose
+from bayesflex.matching import shared_residues
 from bayesflex.structure import Structure
 
 Array = NDArray[np.float64]
@@ -82,13 +83,8 @@ def symmetric_rmsd(a: Pose, b: Pose, second_moments: Array, symmetry: tuple[Oper
 
 def _shared(ca: Structure, a: Indices, b: Indices) -> Indices | None:
     """Return the paired indices of residues that two chains share, shape (n, 2); None where they are of two kinds."""
-    names = zip(ca.residue_number[b], ca.insertion_code[b], ca.residue_name[b], strict=True)
-    place = dict(zip(names, b.tolist(), strict=True))
-    keys = zip(ca.residue_number[a], ca.insertion_code[a], ca.residue_name[a], strict=True)
-    found = [(index, place[key]) for key, index in zip(keys, a.tolist(), strict=True) if key in place]
-    if len(found) < _SAME_KIND * min(len(a), len(b)):
-        return None
-    return np.array(found, dtype=np.int64)
+    found = shared_residues(ca, a, b)
+    return None if len(found) < _SAME_KIND * min(len(a), len(b)) else found
 
 
 def _permuted_rmsd(moved: Array, coords: Array, n_chains: int, pairs: dict[tuple[int, int], Indices | None]) -> float:
