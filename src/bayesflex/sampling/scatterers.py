@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayesflex.beads import BeadLikelihood, BeadModel
-from bayesflex.copies import agreed
-from bayesflex.deformation import APPROACHES, Deformation
+from bayesflex.deformation import APPROACHES
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
 from bayesflex.likelihood.gaussian import GaussianLikelihood
@@ -28,6 +27,7 @@ from bayesflex.protocols import Likelihood
 from bayesflex.sampling.pilot import steered
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.run import last_likelihood
+from bayesflex.sampling.steered_stage import SteeredStage
 from bayesflex.side_chains import SettlingDensity, bead_spreads, displaced, settled
 from bayesflex.softening import MOST_SITES
 from bayesflex.trace import residue_labels
@@ -184,9 +184,7 @@ class _Settling:
         likelihood, beads = likelihood.clone(), self._problem.beads
         riding = SettlingDensity(likelihood, self._terms, energy, np.zeros_like(self._spreads))
         sites = settled(riding, pilot)[0]
-        if self._problem.copies:
-            free = Deformation("local", self._problem.start, self._problem.mode_vectors[:0])
-            sites = agreed(self._problem.posterior(likelihood, self._terms, free), sites, self._problem.copies)
+        sites = SteeredStage(self._problem, self._stages[-1], likelihood, self._terms).agreed(sites)
         if not self._spreads.any():
             return sites, beads
         sites, positions = settled(SettlingDensity(likelihood, self._terms, energy, self._spreads), sites)
