@@ -34,7 +34,7 @@ LAYERS = (
     ("map_target",),
     ("docking", "fourier_grid", "map_comparison", "posterior_predictive", "residual_regions", "held_out"),
     ("domains", "domain_search", "unmodelled_density"),
-    ("deformation", "compiled_posterior", "posterior", "softening", "steering", "copies"),
+    ("deformation", "posterior_kernels", "compiled_posterior", "posterior", "softening", "steering", "copies"),
     ("trace",),
     ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
     ("convergence", "chain_places", "clusters", "uncertainty", "density_support", "domain_motions"),
