@@ -67,6 +67,14 @@ def _sweep_kernel(  # type: ignore[no-untyped-def]
         for a in range(size):
             for k in range(n_vectors):
                 solution[3 * first + a, k] = 0.0
+        if n_vectors == 1:
+            # Column by column of the inverse, which is symmetric: no sum waits for the one before it.
+            for c in range(size):
+                value = work[c, 0]
+                for a in range(size):
+                    solution[3 * first + a, 0] += inverses[inverse_start[b] + c * size + a] * value
+            continue
+        for a in range(size):
             for c in range(size):
                 h = inverses[inverse_start[b] + a * size + c]
                 for k in range(n_vectors):
@@ -150,6 +158,16 @@ class BlockPreconditioner:
         solution += self._motions @ coarse
         _sweep_kernel(*matrix, *blocks, right, False, solution, work)
         return solution
+
+
+def reordered(hessian: sparse.bsr_matrix, order: NDArray[np.int64]) -> sparse.bsr_matrix:
+    """Return the Hessian of the beads in another order, columns in order."""
+    if np.all(order[1:] > order[:-1]):
+        return hessian
+    entries = np.arange(len(hessian.indices))
+    pattern = sparse.csr_matrix((entries, hessian.indices, hessian.indptr))[order][:, order].tocsr()
+    pattern.sort_indices()
+    return sparse.bsr_matrix((hessian.data[pattern.data], pattern.indices, pattern.indptr), shape=hessian.shape)
 
 
 def _block_inverses(hessian: sparse.bsr_matrix, blocks: Blocks, shift: float) -> tuple[NDArray[np.int64], Array]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from bayesflex.block_eigensolver import lowest_eigenvectors
-from bayesflex.block_preconditioner import BlockPreconditioner
+from bayesflex.block_preconditioner import BlockPreconditioner, reordered
 from bayesflex.config import FIRST_MODE
 from bayesflex.elastic_network import shifted_factor
 from bayesflex.errors import ConfigError
@@ -113,7 +113,7 @@ def solve_by_blocks(network: Network, n_modes: int) -> Solution:
     beads = (3 * blocks.order[:, None] + np.arange(3)).ravel()
     rigid = np.ascontiguousarray(network.rigid[:, beads].T)
     preconditioner = BlockPreconditioner(
-        _reordered(network.hessian, blocks.order), network.coords[blocks.order], blocks, _SHIFT * network.scale
+        reordered(network.hessian, blocks.order), network.coords[blocks.order], blocks, _SHIFT * network.scale
     )
     found = lowest_eigenvectors(
         preconditioner.multiply,
@@ -146,16 +146,6 @@ SOLVERS: dict[str, Callable[[Network, int], Solution]] = {
     "factor": solve_by_factor,
     "blocks": solve_by_blocks,
 }
-
-
-def _reordered(hessian: sparse.bsr_matrix, order: NDArray[np.int64]) -> sparse.bsr_matrix:
-    """Return the Hessian of the beads in another order, columns in order."""
-    if np.all(order[1:] > order[:-1]):
-        return hessian
-    entries = np.arange(len(hessian.indices))
-    pattern = sparse.csr_matrix((entries, hessian.indices, hessian.indptr))[order][:, order].tocsr()
-    pattern.sort_indices()
-    return sparse.bsr_matrix((hessian.data[pattern.data], pattern.indices, pattern.indptr), shape=hessian.shape)
 
 
 def _orthonormal(columns: Array, rigid: Array) -> Array:

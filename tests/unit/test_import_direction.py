@@ -18,14 +18,14 @@ ROOT = Path(bayesflex.__file__).parent
 #: From the bottom up. A module may import from its own layer, without a cycle, and from those below.
 #: A package stands for all its files, so that a new term, likelihood or figure needs no row.
 LAYERS = (
-    ("errors", "units", "protocols", "simd", "compiling", "team", "html_tables"),
+    ("errors", "units", "protocols", "simd", "compiling", "team", "desk", "html_tables"),
     ("settings", "mcmc"),
     # The configuration is data: energy terms and likelihoods are built from it, and it knows none of them.
     ("config", "config_files", "structure", "density_map"),
     ("chain", "geometry", "helices", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
     ("residue_beads", "ligand_density", "side_chains"),
-    ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers"),
+    ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers", "elastic_response"),
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
     ("io",),

@@ -116,6 +116,8 @@ def test_preconditioner_is_symmetric_and_near_the_inverse(protein, size: int):
     assert np.allclose(preconditioner.multiply(vectors), hessian.toarray(), atol=1e-12)
     inverse = preconditioner(vectors)
     assert np.allclose(inverse, inverse.T, atol=1e-8 * np.abs(inverse).max())
+    # One column alone takes another way.
+    assert np.allclose(preconditioner(vectors[:, 7:8]), inverse[:, 7:8], atol=1e-12 * np.abs(inverse).max())
     # The spectrum of M H, M ≈ H⁻¹: exact solves in subspaces never overshoot, and a narrow one makes a search short.
     internal = np.linalg.svd(rigid_motions(coords).reshape(6, -1))[2][6:]
     root = np.linalg.cholesky(internal @ inverse @ internal.T)
