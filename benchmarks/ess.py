@@ -47,7 +47,7 @@ from bayesflex.io.structures import read_structure
 from bayesflex.mcmc import HMC, LEAPFROG, MINIMAL_ERROR, DiagonalMass, Mass, warm_up
 from bayesflex.posterior import Posterior
 from bayesflex.protocols import KernelState
-from bayesflex.sampling import Problem, mode_amplitudes, stage_likelihoods
+from bayesflex.sampling import ModeProjection, Problem, stage_likelihoods
 from bayesflex.sampling.preconditioning import matched_mass, unit_mass
 from bayesflex.structure import Structure
 from bayesflex.units import resolution_of_sigma
@@ -223,7 +223,7 @@ def measure(case: EssCase, n_draws: int | None = None) -> dict[str, Any]:
     beads = np.linspace(0, len(problem.start) - 1, min(_N_CA, len(problem.start))).astype(np.int64)
     quantities = {
         name: {
-            "amplitudes": np.array([[mode_amplitudes(problem, c) for c in chain] for chain in chains.draws]),
+            "amplitudes": np.array([list(map(ModeProjection(problem), chain)) for chain in chains.draws]),
             "coordinates": np.array([chain[:, beads].reshape(n_draws, -1) for chain in chains.draws]),
         }
         for name, chains in sampled.items()

@@ -18,7 +18,7 @@ from small_posteriors import hairpin_fit
 from bayesflex.chain import bonded_to_next
 from bayesflex.domains import Domains, linkers
 from bayesflex.reporters import NullReporter
-from bayesflex.sampling import mode_amplitudes, run_chains
+from bayesflex.sampling import ModeProjection, run_chains
 from bayesflex.sampling.adapting import run_adapting
 
 N_CHAINS, N_DRAWS = 16, 100
@@ -55,7 +55,7 @@ def quantities(draws):
     """Coordinates, mode amplitudes, distances along and across the chain, energy and log density of each draw."""
     fit, likelihood = prepared("combined")
     flat = draws.reshape(-1, *draws.shape[2:])
-    amplitudes = np.array([mode_amplitudes(fit.problem, coords) for coords in flat])
+    amplitudes = np.array(list(map(ModeProjection(fit.problem), flat)))
     across = np.linalg.norm(flat[:, ::5, None] - flat[:, None, ::5], axis=-1)[:, *np.triu_indices(6, 1)]
     energy = [sum(term.energy_and_gradient(coords)[0] for term in fit.problem.terms) for coords in flat]
     log_likelihood = [likelihood.log_likelihood_and_gradient(coords)[0] for coords in flat]

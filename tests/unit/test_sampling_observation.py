@@ -15,7 +15,7 @@ from bayesflex.diagnostics import cc_centred, cc_uncentred
 from bayesflex.errors import InputError
 from bayesflex.geometry import rotation_of_vector
 from bayesflex.mcmc.masses import BlockMass
-from bayesflex.sampling import correlations, mode_amplitudes, plan_stages, preconditioning
+from bayesflex.sampling import ModeProjection, correlations, plan_stages, preconditioning
 from bayesflex.sampling.observation import Observer
 from bayesflex.sampling.preconditioning import mass_arrays, mass_of_arrays, matched_mass
 
@@ -87,7 +87,7 @@ def test_correlations_of_a_model_far_from_the_map_are_zero():
 @pytest.mark.parametrize(("approach", "rigid"), [("global", True), ("combined", False), ("combined", True)])
 def test_amplitudes_of_a_motion_as_one_are_zero(approach, rigid):
     problem = prepared(deformation=approach, rigid=rigid).problem
-    np.testing.assert_allclose(mode_amplitudes(problem, moved_as_one(problem.start)), 0.0, atol=1e-9)
+    np.testing.assert_allclose(ModeProjection(problem)(moved_as_one(problem.start)), 0.0, atol=1e-9)
 
 
 @pytest.mark.parametrize("amplitude", [-20.0, 0.5, 8.0])
@@ -98,16 +98,16 @@ def test_amplitude_of_a_displacement_along_a_mode(approach, rigid, mode, amplitu
     displaced = problem.start + amplitude * problem.mode_vectors[mode]
     expected = np.zeros(3)
     expected[mode] = amplitude
-    np.testing.assert_allclose(mode_amplitudes(problem, displaced), expected, atol=1e-8)
+    np.testing.assert_allclose(ModeProjection(problem)(displaced), expected, atol=1e-8)
     if approach != "global" or rigid:
-        np.testing.assert_allclose(mode_amplitudes(problem, moved_as_one(displaced)), expected, atol=1e-8)
+        np.testing.assert_allclose(ModeProjection(problem)(moved_as_one(displaced)), expected, atol=1e-8)
 
 
 def test_modes_alone_are_not_superposed():
     """Global without a rigid motion: a shift is no mode, and a turn would have to be made of modes."""
     problem = prepared(deformation="global").problem
     shifted = problem.start + 3.0 * problem.mode_vectors[1] + np.array([5.0, 1.0, -2.0])
-    np.testing.assert_allclose(mode_amplitudes(problem, shifted), [0.0, 3.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(ModeProjection(problem)(shifted), [0.0, 3.0, 0.0], atol=1e-9)
 
 
 @pytest.mark.parametrize("approach", ["local", "combined"])

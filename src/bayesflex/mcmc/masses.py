@@ -116,7 +116,7 @@ class DenseMass:
     """
 
     inverse_mass: Array
-    _factor: Array = field(init=False, repr=False)  # lower triangular L with L Lᵀ = M⁻¹
+    _root: Array = field(init=False, repr=False)  # L⁻ᵀ, with L Lᵀ = M⁻¹ and L lower triangular
 
     def __post_init__(self) -> None:
         inverse_mass = np.array(self.inverse_mass, dtype=np.float64, order="C")
@@ -134,7 +134,8 @@ class DenseMass:
                 "or estimate the covariance from more draws than dimensions"
             ) from None
         object.__setattr__(self, "inverse_mass", inverse_mass)
-        object.__setattr__(self, "_factor", factor)
+        root = solve_triangular(factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False)
+        object.__setattr__(self, "_root", root)
 
     @property
     def n_dim(self) -> int:
@@ -143,9 +144,7 @@ class DenseMass:
 
     def draw(self, rng: Generator) -> Array:
         """Return a new p ~ N(0, M), shape (n_dim,): p = L⁻ᵀ ξ, so that Cov(p) = (L Lᵀ)⁻¹ = M."""
-        standard = rng.standard_normal(self.n_dim)
-        momentum: Array = solve_triangular(self._factor, standard, lower=True, trans="T", check_finite=False)
-        return momentum
+        return np.asarray(self._root @ rng.standard_normal(self.n_dim))
 
     def velocity(self, momentum: Array, out: Array | None = None) -> Array:
         """Return M⁻¹ p, shape (n_dim,); in ``out`` where given."""

@@ -71,16 +71,28 @@ def spatial_places(positions: Array, kind: NDArray[np.integer] | None = None) ->
     return np.concatenate(parts)
 
 
+class TileSearch(NamedTuple):
+    """What the search of neighbours needs: where each level of boxes begins, and workspaces."""
+
+    reach2: float  # Å²
+    levels: NDArray[np.int64]  # (n_levels + 1,)
+    boxes: Array  # (n_boxes, 6)
+    stack: NDArray[np.int64]  # (_BRANCHES times the number of levels, 2)
+    marked: NDArray[np.bool_]  # (n_tiles,)
+    n_builds: NDArray[np.int64]  # how often the list was built, (1,)
+
+
 class TileArrays(NamedTuple):
-    """What compiled code needs of the beads in tiles. The last five change when the list is built anew."""
+    """What compiled code needs of the beads in tiles. All from reference on change when the list is built anew."""
 
     places: Places  # index of the bead in each place, or -1, shape (n_places,)
     low: Array  # lowest and highest allowed position, (3,), Å
     high: Array
     slack2: float  # square of the distance that a bead may move before the list no longer holds, Å²
-    positions: Array  # by axis, (3, n_places), far away for empty places
-    reference: Array  # the same when the list was built
     first: NDArray[np.int64]  # first tile of each part, (n_parts + 1,)
+    positions: Array  # by axis, (3, n_places), far away for empty places
+    search: TileSearch
+    reference: Array  # positions when the list was built
     start: NDArray[np.int64]  # partners of tile I are start[I] to start[I + 1], shape (n_tiles + 1,)
     partner: NDArray[np.int32]  # tile J >= I
     rows: NDArray[np.uint8]  # bits of the beads of I that may reach J
@@ -108,8 +120,8 @@ def arrange(beads, tiles):  # type: ignore[no-untyped-def]
     return REBUILD if moved else KEEP
 
 
-@njit(**KERNEL)
-def _box_kernel(positions, places, levels, boxes):  # type: ignore[no-untyped-def]
+@njit(**PART)
+def _fill_boxes(positions, places, levels, boxes):  # type: ignore[no-untyped-def]
     """Fill the boxes (n_boxes, 6: lowest x, y, z, highest x, y, z) of tiles and, level by level, of their groups."""
     for tile in range(levels[1]):
         for k in range(3):
@@ -146,16 +158,18 @@ def _list_beyond(first, start, partner, marked, beyond_start, beyond):  # type: 
 
 
 @njit(**KERNEL)
-def _list_kernel(  # type: ignore[no-untyped-def]
-    positions, reach2, levels, boxes, stack, start, partner, rows, first, marked, beyond_start, beyond
-):
-    """List for each tile the tiles J >= I within reach, ascending. Returns their number, also where they do not fit.
+def rebuild(tiles):  # type: ignore[no-untyped-def]
+    """List the neighbours anew for the positions last arranged; return their number, also where they do not fit.
 
-    Where they do, those beyond each part are listed too. ``stack`` (``_BRANCHES`` times the number of levels, 2) and
-    ``marked`` (n_tiles,) are workspaces.
+    Where they do not, there is no list until it has been built with more room.
     """
+    search, positions = tiles.search, tiles.positions
+    levels, boxes, stack = search.levels, search.boxes, search.stack
+    start, partner, rows = tiles.start, tiles.partner, tiles.rows
+    _fill_boxes(positions, tiles.places, levels, boxes)
     top = levels.shape[0] - 2
     room, n_places = partner.shape[0], positions.shape[1]
+    reach2 = search.reach2
     zero, reach = splat(0.0), splat(reach2)
     count = 0
     start[0] = 0
@@ -214,8 +228,13 @@ def _list_kernel(  # type: ignore[no-untyped-def]
                     partner[count], rows[count] = place, bits
                 count += 1
         start[tile + 1] = count
-    if count <= room:
-        _list_beyond(first, start, partner, marked, beyond_start, beyond)
+    fits = count <= room
+    if fits:
+        _list_beyond(tiles.first, start, partner, search.marked, tiles.beyond_start, tiles.beyond)
+    for k in range(3):
+        for p in range(n_places):
+            tiles.reference[k, p] = positions[k, p] if fits else 2.0 * _NOWHERE
+    search.n_builds[0] += fits
     return count
 
 
@@ -240,34 +259,37 @@ class Tiles:
         self, places: Places, cutoff: float, skin: float, domain: tuple[Array, Array], n_parts: int = 1
     ) -> None:
         self._settings = (places, cutoff, skin, domain, n_parts)
-        self._reach2 = (cutoff + skin) ** 2
-        self.n_builds = 0
         n_tiles = len(places) // WIDTH
         sizes = [n_tiles]
         while sizes[-1] > _BRANCHES:
             sizes.append(-(-sizes[-1] // _BRANCHES))
         if sizes[-1] > 1:
             sizes.append(1)
-        self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._boxes = np.empty((self._levels[-1], 6))
-        self._stack = np.empty((_BRANCHES * len(self._levels), 2), np.int64)
-        self._marked = np.empty(n_tiles, np.bool_)
+        levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         limit = np.full(3, COORDINATE_LIMIT)
         positions, reference = aligned_zeros(3, WIDTH * n_tiles), aligned_zeros(3, WIDTH * n_tiles)
         positions[:], reference[:] = _NOWHERE, 2.0 * _NOWHERE
         self.arrays = TileArrays(
-            np.ascontiguousarray(places, dtype=np.int64),
-            np.maximum(domain[0], -limit),
-            np.minimum(domain[1], limit),
-            0.25 * skin**2,
-            positions,
-            reference,
-            n_tiles * np.arange(n_parts + 1) // n_parts,
-            np.zeros(n_tiles + 1, np.int64),
-            np.empty(0, np.int32),
-            np.empty(0, np.uint8),
-            np.zeros(n_parts + 1, np.int64),
-            np.empty((n_parts - 1) * n_tiles, np.int32),
+            places=np.ascontiguousarray(places, dtype=np.int64),
+            low=np.maximum(domain[0], -limit),
+            high=np.minimum(domain[1], limit),
+            slack2=0.25 * skin**2,
+            first=n_tiles * np.arange(n_parts + 1) // n_parts,
+            positions=positions,
+            search=TileSearch(
+                reach2=(cutoff + skin) ** 2,
+                levels=levels,
+                boxes=np.empty((levels[-1], 6)),
+                stack=np.empty((_BRANCHES * len(levels), 2), np.int64),
+                marked=np.empty(n_tiles, np.bool_),
+                n_builds=np.zeros(1, np.int64),
+            ),
+            reference=reference,
+            start=np.zeros(n_tiles + 1, np.int64),
+            partner=np.empty(0, np.int32),
+            rows=np.empty(0, np.uint8),
+            beyond_start=np.zeros(n_parts + 1, np.int64),
+            beyond=np.empty((n_parts - 1) * n_tiles, np.int32),
         )
 
     def clone(self) -> Tiles:
@@ -280,32 +302,16 @@ class Tiles:
         rows = self.arrays.rows[: self.arrays.start[-1]]
         return WIDTH * int(np.bitwise_count(rows).sum())
 
+    @property
+    def n_builds(self) -> int:
+        """How often the list was built."""
+        return int(self.arrays.search.n_builds[0])
+
     def build(self) -> None:
         """List the neighbours anew, for the positions last arranged; ``arrays`` is replaced where they need room."""
-        arrays = self.arrays
-        _box_kernel(arrays.positions, arrays.places, self._levels, self._boxes)
-        while True:
-            count = _list_kernel(
-                arrays.positions,
-                self._reach2,
-                self._levels,
-                self._boxes,
-                self._stack,
-                arrays.start,
-                arrays.partner,
-                arrays.rows,
-                arrays.first,
-                self._marked,
-                arrays.beyond_start,
-                arrays.beyond,
-            )
-            if count <= len(arrays.partner):
-                break
+        while (count := rebuild(self.arrays)) > len(self.arrays.partner):
             room = count + count // 4 + WIDTH
-            arrays = arrays._replace(partner=np.empty(room, np.int32), rows=np.empty(room, np.uint8))
-        arrays.reference[:] = arrays.positions
-        self.arrays = arrays
-        self.n_builds += 1
+            self.arrays = self.arrays._replace(partner=np.empty(room, np.int32), rows=np.empty(room, np.uint8))
 
     def update(self, beads: Array) -> bool:
         """Take new positions (n_beads, 3), Å, and return whether all are finite and allowed."""

@@ -8,7 +8,7 @@ that the draws are draws from the posterior.
 
 from bayesflex.sampling.chain import Chain
 from bayesflex.sampling.domain_starts import DomainPose, Starts
-from bayesflex.sampling.observation import correlations, mode_amplitudes
+from bayesflex.sampling.observation import ModeProjection, correlations
 from bayesflex.sampling.problem import Problem, Stage, plan_stages
 from bayesflex.sampling.run import chain_starts, run_chains, stage_evaluations, stage_likelihoods, thread_count
 from bayesflex.sampling.scatterers import (
@@ -22,6 +22,7 @@ from bayesflex.sampling.scatterers import (
 __all__ = [
     "Chain",
     "DomainPose",
+    "ModeProjection",
     "Problem",
     "Scatterers",
     "Stage",
@@ -30,7 +31,6 @@ __all__ = [
     "chain_starts",
     "correlations",
     "load_scatterers",
-    "mode_amplitudes",
     "plan_stages",
     "run_chains",
     "save_scatterers",

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
-from bayesflex.compiling import KERNEL
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.errors import InputError
 from bayesflex.map_target import MapTarget
 from bayesflex.neighbours import COORDINATE_LIMIT
@@ -50,6 +50,8 @@ class MapCorrelation:
         self._voxel = np.array(target.voxel_size, dtype=np.float64)
         self._shape = target.values.shape
         widest = self._profiles[1].max(initial=WINDOW * target.sigma) / self._voxel
+        self._reach = self._profiles[1][:, None] * (1.0 / self._voxel)
+        self._positions = np.zeros((len(self._order), 3))
         self._windows = make_windows(BLOCK, widest, self._shape)
 
         n, map_total, _ = self._moments
@@ -71,6 +73,7 @@ class MapCorrelation:
         """Return one that shares the map and owns its workspaces."""
         other = copy.copy(self)
         other._windows, other._density = self._windows.clone(), np.zeros(self._density.shape)
+        other._positions = np.zeros(self._positions.shape)
         return other
 
     def __call__(self, coords: Array) -> dict[str, float]:
@@ -82,13 +85,11 @@ class MapCorrelation:
             If a coordinate is not finite.
         """
         beads = self._beads.place(coords)
-        # Written so that NaN fails the comparison.
-        if not np.all(np.abs(beads) <= COORDINATE_LIMIT):
+        if not _take_places(beads, self._order, self._origin, self._voxel, self._positions):
             raise InputError("correlation: coordinates are not finite; check the model for NaN or infinite positions")
-        positions = (beads[self._order] - self._origin) / self._voxel
         sums = self._fixed_sums.copy()
-        add_beads(positions, *self._profiles, self._voxel, self._shape, self._windows, self._density)
-        _take_kernel(self._density, self._map, self._mask, self._fixed, self._boxes(positions), sums)
+        add_beads(self._positions, *self._profiles, self._voxel, self._shape, self._windows, self._density)
+        _take_kernel(self._density, self._map, self._mask, self._fixed, self._positions, self._reach, self._shape, sums)
         cross, square, mass = (float(value) for value in sums)
         n, map_total, map_square = self._moments
         # What the centred map leaves out of the product of map and model is the map's mean times the model's mass.
@@ -99,35 +100,53 @@ class MapCorrelation:
             "cc_centred": cross / math.sqrt(centred) if centred > 0.0 else 0.0,
         }
 
-    def _boxes(self, positions: Array) -> NDArray[np.int64]:
-        """Return what blocks of beads at positions (n, 3), in voxels, reach: first voxel and end, (n_blocks, 6)."""
-        reach = self._profiles[1][:, None] * (1.0 / self._voxel)
-        first = np.arange(0, len(positions), BLOCK)
-        end = np.array(self._shape[::-1])
-        low = np.ceil(np.minimum.reduceat(positions - reach, first)).clip(0, end).astype(np.int64)
-        high = (np.floor(np.maximum.reduceat(positions + reach, first)) + 1.0).clip(0, end).astype(np.int64)
-        # Whole vectors; rows are as long in memory.
-        low[:, 0] -= low[:, 0] % WIDTH
-        high[:, 0] += -high[:, 0] % WIDTH
-        return np.concatenate([low, high], axis=1)
+
+@njit(**KERNEL)
+def _take_places(beads, order, origin, voxel, positions):  # type: ignore[no-untyped-def]
+    """Set positions (n, 3), in voxels, to those of beads in an order; return whether all are finite."""
+    for n in range(order.shape[0]):
+        for k in range(3):
+            # Written so that NaN fails the comparison.
+            if not abs(beads[order[n], k]) <= COORDINATE_LIMIT:
+                return False
+            positions[n, k] = (beads[order[n], k] - origin[k]) / voxel[k]
+    return True
+
+
+@njit(**PART)
+def _extent(positions, reach, first, last, axis, size):  # type: ignore[no-untyped-def]
+    """Return the first voxel, and the one after the last, that some beads reach along an axis with this many."""
+    low, high = math.inf, -math.inf
+    for n in range(first, last):
+        low = min(low, positions[n, axis] - reach[n, axis])
+        high = max(high, positions[n, axis] + reach[n, axis])
+    begin, end = min(max(math.ceil(low), 0.0), size), min(max(math.floor(high) + 1.0, 0.0), size)
+    return np.int64(begin), np.int64(end)
 
 
 @njit(**KERNEL)
-def _take_kernel(density, values, mask, fixed, boxes, sums):  # type: ignore[no-untyped-def]
+def _take_kernel(density, values, mask, fixed, positions, reach, shape, sums):  # type: ignore[no-untyped-def]
     """Add to sums what a density is with the map, with itself, twice the fixed one included, and whole; clear it.
 
-    All four are (planes, rows, voxels); mask is empty where all voxels count, and fixed where there is none. Boxes
-    (n, 6: first and end of x, y and z) may overlap: what has been counted is zero.
+    The first four are (planes, rows, voxels); mask is empty where all voxels count, and fixed where there is none. The
+    density is zero but for what beads at positions (n, 3) reach, (n, 3), in voxels of a grid of this shape. It is gone
+    through block by block of beads; what has been counted is zero.
     """
     rows, row = density.shape[1], density.shape[2]
     masked, with_fixed = mask.size > 0, fixed.size > 0
     zero = splat(0.0)
     cross = square = mass = zero
-    for n in range(boxes.shape[0]):
-        for c in range(boxes[n, 2], boxes[n, 5]):
-            for b in range(boxes[n, 1], boxes[n, 4]):
+    for first in range(0, positions.shape[0], BLOCK):
+        last = min(first + BLOCK, positions.shape[0])
+        first_x, end_x = _extent(positions, reach, first, last, 0, shape[2])
+        first_y, end_y = _extent(positions, reach, first, last, 1, shape[1])
+        first_z, end_z = _extent(positions, reach, first, last, 2, shape[0])
+        # Whole vectors; rows are as long in memory.
+        first_x, end_x = first_x - first_x % WIDTH, end_x + -end_x % WIDTH
+        for c in range(first_z, end_z):
+            for b in range(first_y, end_y):
                 begin = (c * rows + b) * row
-                for at in range(begin + boxes[n, 0], begin + boxes[n, 3], WIDTH):
+                for at in range(begin + first_x, begin + end_x, WIDTH):
                     d = load(density, at)
                     store(density, at, zero)
                     cross = cross + d * load(values, at)

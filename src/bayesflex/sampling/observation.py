@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesflex.beads import BeadModel
-from bayesflex.geometry import rmsd, superimpose
+from bayesflex.geometry import nearest_rotation, rmsd
 from bayesflex.map_target import MapTarget
 from bayesflex.protocols import Evaluation, KernelInfo, PosteriorDetails
 from bayesflex.sampling.correlation import MapCorrelation
@@ -30,17 +30,33 @@ def correlations(target: MapTarget, beads: BeadModel, coords: Array) -> dict[str
     return MapCorrelation(target, beads, coords)(coords)
 
 
-def mode_amplitudes(problem: Problem, coords: Array) -> Array:
-    """Return ``a_m = A_m·(r_aligned - r_0)``, shape (n_modes,), Å, along the modes of the start.
+class ModeProjection:
+    """Amplitudes ``a_m = A_m·(r_aligned - r_0)`` along the modes of the start, of one structure after another.
 
-    The structure is superposed on the start first where the fit may move it as a whole.
+    A structure is superposed on the start first where the fit may move it as a whole.
+
+    Parameters
+    ----------
+    problem
+        What is fitted.
     """
-    aligned = coords
-    if problem.config.deformation != "global" or problem.config.rigid or problem.domains is not None:
-        fit = superimpose(coords, problem.start)
-        aligned = coords @ fit.rotation.T + fit.translation
-    modes = problem.mode_vectors
-    return np.asarray(modes.reshape(len(modes), -1) @ (aligned - problem.start).ravel())
+
+    def __init__(self, problem: Problem) -> None:
+        self._aligns = problem.config.deformation != "global" or problem.config.rigid or problem.domains is not None
+        self._centre = problem.start.mean(axis=0)
+        self._start = problem.start - self._centre
+        self._modes = problem.mode_vectors.reshape(len(problem.mode_vectors), -1)
+        self._of_start = self._modes @ self._start.ravel()
+        self._of_shifts = problem.mode_vectors.sum(axis=1)
+
+    def __call__(self, coords: Array) -> Array:
+        """Return the amplitudes, shape (n_modes,), Å, of positions (n_ca, 3), Å."""
+        centre = np.add.reduce(coords) / len(coords)
+        moved = coords - centre
+        if self._aligns:
+            moved = moved @ nearest_rotation(self._start.T @ moved).T
+            return np.asarray(self._modes @ moved.ravel() - self._of_start)
+        return np.asarray(self._modes @ moved.ravel() - self._of_start + self._of_shifts @ (centre - self._centre))
 
 
 class Observer:
@@ -55,6 +71,7 @@ class Observer:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._correlation = problem.correlation.clone()
+        self._amplitudes = None if problem.modes is None else ModeProjection(problem)
 
     def __call__(self, evaluation: Evaluation, info: KernelInfo | None) -> dict[str, float]:
         """Return the metrics of one iteration.
@@ -83,7 +100,7 @@ class Observer:
         if problem.reference is not None:
             answer, matched = problem.reference
             values["rmsd_to_reference"] = rmsd(details.coords[matched], answer)
-        if problem.modes is not None:
-            for number, amplitude in zip(problem.config.modes, mode_amplitudes(problem, details.coords), strict=True):
+        if self._amplitudes is not None:
+            for number, amplitude in zip(problem.config.modes, self._amplitudes(details.coords), strict=True):
                 values[f"amplitude_{number}"] = float(amplitude)
         return values

@@ -15,7 +15,7 @@ from bayesflex.deformation import Deformation
 from bayesflex.diagnostics import r_hat_and_ess
 from bayesflex.protocols import Likelihood, PosteriorDetails
 from bayesflex.reporters import NullReporter
-from bayesflex.sampling import Chain, Problem, mode_amplitudes, plan_stages, run_chains
+from bayesflex.sampling import Chain, ModeProjection, Problem, plan_stages, run_chains
 from bayesflex.workflows.calibration_case import Case
 
 Array = NDArray[np.float64]
@@ -137,7 +137,7 @@ def _sampled(problem: Problem, likelihoods: Sequence[Likelihood]) -> Chain:
 def _quantities_of_draws(problem: Problem, chain: Chain) -> Array:
     """Return all quantities of a chain's draws, shape (n_draws, n_quantities)."""
     coords = np.array(chain.draws.coords, dtype=np.float64)
-    amplitudes = np.array([mode_amplitudes(problem, draw) for draw in coords])
+    amplitudes = np.array(list(map(ModeProjection(problem), coords)))
     rest = np.array([[row["log_likelihood"], row["energy"]] for row in chain.draws.statistics])
     return np.concatenate([coords.reshape(len(coords), -1), amplitudes, rest], axis=1)
 
@@ -147,4 +147,4 @@ def _quantities_of_truth(problem: Problem, likelihood: Likelihood, truth: Array)
     free = Deformation("local", truth, problem.mode_vectors[:0])
     details: PosteriorDetails = problem.posterior(likelihood, problem.terms, free)(np.zeros(truth.size)).details
     rest = [details.log_likelihood, details.energy]
-    return np.concatenate([truth.ravel(), mode_amplitudes(problem, truth), rest])
+    return np.concatenate([truth.ravel(), ModeProjection(problem)(truth), rest])
