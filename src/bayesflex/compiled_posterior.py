@@ -11,7 +11,7 @@ The compiled code itself is in :mod:`bayesflex.posterior_kernels`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bayesflex.beads import NO_BEADS, BeadArrays, BeadLikelihood
 from bayesflex.deformation import Deformation
+from bayesflex.desk import Desk
 from bayesflex.energy.angles import Angles
 from bayesflex.energy.bonds import Bonds
 from bayesflex.energy.contacts import NativeContacts
@@ -31,10 +32,9 @@ from bayesflex.likelihood.marginal import MarginalLikelihood
 from bayesflex.mcmc.compiled_mass import MassArrays, compiled_mass
 from bayesflex.mcmc.integrators import LEAPFROG, LeapfrogResult
 from bayesflex.mcmc.masses import Mass
-from bayesflex.overlap.pairs import NO_PAIRS, PairOverlap, pair_part
+from bayesflex.overlap.pairs import NO_PAIRS, PairOverlap
 from bayesflex.overlap.tiles import NO_TILES
 from bayesflex.posterior_kernels import (
-    ALONE,
     AT_REST,
     DONE,
     FORMS,
@@ -43,14 +43,11 @@ from bayesflex.posterior_kernels import (
     LOST_DENSITY,
     LOST_POSITION,
     NO_TERMS,
-    SHARED,
-    SHARING,
-    SUMS,
     LikelihoodArrays,
     PosteriorArrays,
     PriorArrays,
     Workspace,
-    energy_kernel,
+    help_at,
     integrate,
 )
 from bayesflex.protocols import EnergyTerm, Evaluation, Likelihood, PosteriorDetails
@@ -117,10 +114,16 @@ class CompiledPosterior:
         rows = (shape[0] + MARGIN, 3)
         self._n = shape[0]
         self._work = Workspace(
-            aligned_zeros(*rows), aligned_zeros(*rows), np.zeros((n_beads, 3)), np.zeros((n_beads, 3)), np.zeros(n_dim)
+            aligned_zeros(*rows),
+            aligned_zeros(*rows),
+            np.zeros((n_beads, 3)),
+            np.zeros((n_beads, 3)),
+            np.zeros(n_dim),
+            np.zeros(1),
         )
         self._n_parts = 0 if overlap is None else overlap.n_parts
         self._team = team if self._n_parts > 1 else None
+        self._desk = self._new_desk()
         self._mass: Mass | None = None
         self._mass_arrays: MassArrays | None = None
 
@@ -146,43 +149,29 @@ class CompiledPosterior:
         step: int,
         mass: MassArrays,
     ) -> tuple[int, int, float, float, float]:
-        """Make the steps, as many calls as it takes: for lists of neighbours, and for sums shared among threads.
+        """Make the steps, as many calls as it takes for lists of neighbours.
 
         The numbers are the same to the bit, whoever does the sums.
         """
-        usual = ALONE if self._team is None else SHARING
-        sums, energy = usual, 0.0
         while True:
-            state, step, *values = integrate(
-                position,
-                momentum,
-                gradient,
-                step_size,
-                n_steps,
-                outer_kick,
-                step,
-                sums,
-                energy,
-                self._current(),
-                mass,
-                self._work,
-            )
-            sums = usual
-            if state == SUMS and self._team is not None:
-                sums, energy = SHARED, self._sum(self._team)
-            elif state in (LIST_REPULSION, LIST_TILES):
-                self._build(state)
-            else:
+            current, desk = self._current(), self._desk
+            with desk.at_work(partial(help_at, current.prior, current.likelihood, self._work, desk.array)):
+                state, step, *values = integrate(
+                    position,
+                    momentum,
+                    gradient,
+                    step_size,
+                    n_steps,
+                    outer_kick,
+                    step,
+                    current,
+                    mass,
+                    self._work,
+                    desk.array,
+                )
+            if state not in (LIST_REPULSION, LIST_TILES):
                 return state, step, *values
-
-    def _sum(self, team: Team) -> float:
-        """Do the sums where the beads have been placed, shared among several threads; return the prior's energy."""
-        (_, prior, likelihood), work = self._current(), self._work
-        energy: list[float] = []
-        tasks: list[Callable[[], object]] = [lambda: energy.append(energy_kernel(prior, work))]
-        tasks += [partial(pair_part, likelihood.tiles, likelihood.overlap, part) for part in range(self._n_parts)]
-        team.run(tasks)
-        return energy[0]
+            self._build(state)
 
     def integrate(
         self,
@@ -221,6 +210,10 @@ class CompiledPosterior:
         else:
             self._repulsion.update(self._work.coords[: self._n])
 
+    def _new_desk(self) -> Desk:
+        # The energy is a task like each part of the sums.
+        return Desk(1 + self._n_parts, self._team)
+
     def _current(self) -> PosteriorArrays:
         """Return the arrays with the lists as they are now: others who share them may have had them built anew."""
         deformation, prior, likelihood = self._arrays
@@ -228,10 +221,13 @@ class CompiledPosterior:
             prior = prior._replace(
                 repulsion=self._repulsion.arrays, repulsion_reference=self._repulsion.neighbours.reference
             )
-            self._arrays = PosteriorArrays(deformation, prior, likelihood)
         if self._overlap is not None and self._overlap.tiles.arrays is not likelihood.tiles:
             likelihood = likelihood._replace(tiles=self._overlap.tiles.arrays)
+        if prior is not self._arrays.prior or likelihood is not self._arrays.likelihood:
             self._arrays = PosteriorArrays(deformation, prior, likelihood)
+            # Helpers know the lists as they were.
+            self._desk.close()
+            self._desk = self._new_desk()
         return self._arrays
 
 

@@ -1,7 +1,7 @@
 """The posterior as compiled code: what it is made of, its evaluation, and whole trajectories on it.
 
-Neighbour lists are the one thing that compiled code does not make: where one no longer holds it says so, and goes on
-when it has been built.
+Arrays are the one thing that compiled code does not make. Where the list of close CA no longer holds, or that of beads
+no longer fits into its own, it says so, and goes on when the list has been built.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bayesflex.beads import BeadArrays, place_beads, pull_back_beads
 from bayesflex.compiling import KERNEL, PART
 from bayesflex.deformation import DeformationArrays, deform, pull_back
+from bayesflex.desk import lay_out, put_back, take, wait_for_all, wait_for_task
 from bayesflex.energy.angles import AngleArrays, Angles, angle_energy
 from bayesflex.energy.bonds import BondArrays, Bonds, bond_energy
 from bayesflex.energy.contacts import ContactArrays, NativeContacts, contact_energy
@@ -28,9 +29,8 @@ from bayesflex.mcmc.compiled_mass import mass_at_rest, velocity
 from bayesflex.mcmc.integrators import kick_share
 from bayesflex.neighbours import KEEP, REBUILD, inspect
 from bayesflex.overlap.pairs import PairArrays, pair_gradient, pair_part, pair_values
-from bayesflex.overlap.tiles import KEEP as TILES_KEEP
+from bayesflex.overlap.tiles import OUTSIDE, TileArrays, arrange, rebuild
 from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
-from bayesflex.overlap.tiles import TileArrays, arrange
 from bayesflex.simd import WIDTH, load, load_points, multiply_add, splat, store_points, total
 
 Array = NDArray[np.float64]
@@ -39,11 +39,6 @@ Array = NDArray[np.float64]
 DONE, ZERO, LIST_REPULSION, LIST_TILES = 0, 1, 2, 3
 #: That a coordinate is not finite; and how a trajectory ended besides: with a position, or a density, that is not.
 NOWHERE, LOST_POSITION, LOST_DENSITY = 4, 5, 6
-#: Or waiting for the sums of an evaluation, which several threads share.
-SUMS = 7
-
-#: Who does the sums of an evaluation: the one who asks for it, or several threads; and those who have done them.
-ALONE, SHARING, SHARED = 0, 1, 2
 
 NO_LIKELIHOOD, GAUSSIAN, MARGINAL, HALF_MAPS = 0, 1, 2, 3
 
@@ -116,6 +111,7 @@ class Workspace(NamedTuple):
     beads: Array  # (n_beads, 3), Å
     bead_gradient: Array  # (n_beads, 3)
     velocity: Array  # (n_dim,)
+    energy: Array  # of the prior, kcal/mol, (1,)
 
 
 @njit(**PART)
@@ -141,8 +137,10 @@ def _prepare(theta, deformation, prior, likelihood, work):  # type: ignore[no-un
         else:
             place_beads(work.coords, likelihood.beads, work.beads)
             state = arrange(work.beads, likelihood.tiles)
-        if state != TILES_KEEP:
-            return LIST_TILES if state == TILES_REBUILD else ZERO
+        if state == OUTSIDE:
+            return ZERO
+        if state == TILES_REBUILD and rebuild(likelihood.tiles) > likelihood.tiles.partner.shape[0]:
+            return LIST_TILES
     return DONE
 
 
@@ -224,52 +222,65 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
+def _do_tasks(prior, likelihood, work, desk):  # type: ignore[no-untyped-def]
+    """Do tasks of an evaluation until none is left: the energy, and each part of the sums over beads and pairs."""
+    while True:
+        task = take(desk)
+        if task < 0:
+            return
+        if task == 0:
+            work.energy[0] = _energy_of(prior, work)
+        else:
+            pair_part(likelihood.tiles, likelihood.overlap, task - 1)
+        put_back(desk)
+
+
+@njit(**KERNEL)
+def help_at(prior, likelihood, work, desk):  # type: ignore[no-untyped-def]
+    """Help another thread with its evaluations, as long as it is at work."""
+    while wait_for_task(desk):
+        _do_tasks(prior, likelihood, work, desk)
+
+
+@njit(**KERNEL)
 def integrate(  # type: ignore[no-untyped-def]
-    position, momentum, gradient, step_size, n_steps, outer_kick, step, sums, energy, posterior, mass, work
+    position, momentum, gradient, step_size, n_steps, outer_kick, step, posterior, mass, work, desk
 ):
     """Make leapfrog steps in place, from a step whose drift is done where it is not negative.
-
-    ``sums`` says who does the sums over beads and pairs; where they are done, ``energy`` is the prior's.
 
     Returns how it ended, the number of the step, and the log density, log likelihood and energy reached. One step of no
     length whose drift is done is an evaluation: there is one compiled function, since each costs seconds once.
     """
     # Taken apart once: the whole is hundreds of numbers, which the compiler would sort out at each use.
     deformation, prior, likelihood = posterior
-    log_density = log_likelihood = 0.0
+    log_density = log_likelihood = energy = 0.0
     drifted = step >= 0
     step = max(step, 0)
     moved = work.velocity
     while step < n_steps:
-        if sums == SHARED:
-            sums = SHARING
-        else:
-            if not drifted:
-                kick = step_size * kick_share(step, outer_kick)
-                for k in range(position.shape[0]):
-                    momentum[k] += kick * gradient[k]
-                velocity(mass, momentum, moved)
-                for k in range(position.shape[0]):
-                    position[k] += step_size * moved[k]
-                # Before the density: a NaN must never become the index of a grid or a cell list.
-                if not _all_finite(position):
-                    return LOST_POSITION, step, log_density, log_likelihood, energy
-            state = _prepare(position, deformation, prior, likelihood, work)
-            if state in (LIST_REPULSION, LIST_TILES):
-                return state, step, 0.0, 0.0, 0.0
-            if state == NOWHERE:
-                return LOST_DENSITY, step, -math.inf, 0.0, math.inf
-            if state == DONE and sums == SHARING:
-                return SUMS, step, 0.0, 0.0, 0.0
-            energy = _energy_of(prior, work)
-            if state != DONE:
-                return LOST_DENSITY, step, -math.inf, -math.inf, energy
-            if likelihood.form != NO_LIKELIHOOD and math.isfinite(energy):
-                for part in range(likelihood.overlap.powers.shape[0]):
-                    pair_part(likelihood.tiles, likelihood.overlap, part)
+        if not drifted:
+            kick = step_size * kick_share(step, outer_kick)
+            for k in range(position.shape[0]):
+                momentum[k] += kick * gradient[k]
+            velocity(mass, momentum, moved)
+            for k in range(position.shape[0]):
+                position[k] += step_size * moved[k]
+            # Before the density: a NaN must never become the index of a grid or a cell list.
+            if not _all_finite(position):
+                return LOST_POSITION, step, log_density, log_likelihood, energy
+        state = _prepare(position, deformation, prior, likelihood, work)
+        if state in (LIST_REPULSION, LIST_TILES):
+            return state, step, 0.0, 0.0, 0.0
+        if state == NOWHERE:
+            return LOST_DENSITY, step, -math.inf, 0.0, math.inf
+        if state != DONE:
+            return LOST_DENSITY, step, -math.inf, -math.inf, _energy_of(prior, work)
+        lay_out(desk)
+        _do_tasks(prior, likelihood, work, desk)
+        wait_for_all(desk)
         drifted = False
         state, log_density, log_likelihood, energy = _finish(
-            position, energy, deformation, prior, likelihood, work, gradient
+            position, work.energy[0], deformation, prior, likelihood, work, gradient
         )
         if state != DONE or not _all_finite(gradient):
             return LOST_DENSITY, step, -math.inf, log_likelihood, energy
@@ -277,9 +288,3 @@ def integrate(  # type: ignore[no-untyped-def]
     for k in range(position.shape[0]):
         momentum[k] += step_size * kick_share(0, outer_kick) * gradient[k]
     return DONE, step, log_density, log_likelihood, energy
-
-
-@njit(**KERNEL)
-def energy_kernel(prior, work):  # type: ignore[no-untyped-def]
-    """Do what :func:`_energy_of` does, as a function of its own, for several threads."""
-    return _energy_of(prior, work)

@@ -269,7 +269,7 @@ def test_a_team_gives_the_same_bits():
     posteriors = [large(np.random.default_rng(1))]
     theta = np.random.default_rng(2).normal(scale=0.1, size=15000)
     mass, momentum = DiagonalMass(np.ones(theta.size)), np.random.default_rng(3).normal(size=theta.size)
-    with Team(1) as one, Team(3) as three:
+    with Team(2) as one, Team(4) as three:
         posteriors += [large(np.random.default_rng(1), team) for team in (one, three)]
         values = [posterior(theta) for posterior in posteriors]
         # Far enough for the lists of neighbours to be built anew.
@@ -293,9 +293,9 @@ def test_a_failure_in_a_team_is_passed_on():
     def fails():
         raise ValueError("as told")
 
-    with Team(2) as team, pytest.raises(ValueError, match="as told"):
+    with Team(3) as team, pytest.raises(ValueError, match="as told"):
         team.run([lambda: None, fails, lambda: None])
     done = []
-    with Team(1) as team:
+    with Team(2) as team:
         team.run([lambda number=number: done.append(number) for number in range(20)])
     assert sorted(done) == list(range(20))

@@ -329,7 +329,7 @@ def test_parts_are_the_whole(rng, monkeypatch):
     whole = PairOverlap(*settings, target(noisy_map(rng)).domain, positions=coords)
     monkeypatch.setattr(pairs_module, "_LARGE", 0)
     parts = PairOverlap(*settings, target(noisy_map(rng)).domain, positions=coords)
-    assert (whole.n_parts, parts.n_parts) == (1, 4)
+    assert (whole.n_parts, parts.n_parts) == (1, 8)
     for _ in range(3):
         coords = coords + rng.normal(scale=0.5, size=coords.shape)
         ours, expected = parts.evaluate(coords), whole.evaluate(coords)

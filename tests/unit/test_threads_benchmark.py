@@ -33,4 +33,4 @@ def test_a_process_that_fails_is_told_of():
             raise SystemExit(3)
 
     with pytest.raises(RuntimeError, match="a process of the benchmark failed"):
-        threads.in_processes(Failing(), 1)
+        threads.in_processes(Failing())

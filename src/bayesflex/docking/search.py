@@ -206,5 +206,5 @@ def run_in_threads(tasks: Sequence[Callable[[], object]], n_threads: int) -> Non
         for task in tasks:
             task()
         return
-    with Team(n_threads - 1) as team:
+    with Team(n_threads) as team:
         team.run(tasks)

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 #: From so many places on the beads are summed over in parts, always in the same ones, so that the number of threads
 #: changes no bit of a result.
-_LARGE, _N_PARTS = 4096, 4
+_LARGE, _N_PARTS = 4096, 8
 
 #: Extra distance of the list of neighbours, Å. A list costs about as much as a sum over it, and holds for some twenty
 #: steps. With 2 Å a sum takes 5 % longer, with 1 Å a list holds for eight steps.

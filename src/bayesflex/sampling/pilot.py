@@ -16,6 +16,7 @@ from bayesflex.protocols import Likelihood
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.steered_stage import SteeredStage, Way, modes_of
 from bayesflex.steering import restored
+from bayesflex.team import Team
 
 Array = NDArray[np.float64]
 
@@ -27,7 +28,9 @@ _WAY = Way(reluctance=0.25, longest=1.25)
 _SOFTEST = 30.0
 
 
-def steered(problem: Problem, stages: Sequence[Stage], likelihoods: Sequence[Likelihood], start: Array) -> Array:
+def steered(
+    problem: Problem, stages: Sequence[Stage], likelihoods: Sequence[Likelihood], start: Array, team: Team | None = None
+) -> Array:
     """Return where steering through the blurred stages leads, shape (n_ca, 3), Å; the start where nothing is steered.
 
     Parameters
@@ -38,6 +41,8 @@ def steered(problem: Problem, stages: Sequence[Stage], likelihoods: Sequence[Lik
         Of the warm-up; the last one, at full resolution, is left out.
     start
         Where to begin, shape (n_ca, 3), Å.
+    team
+        Threads that share the work of each evaluation, or None.
     """
     with_modes, local = APPROACHES[problem.config.deformation][:2]
     if not with_modes:
@@ -52,6 +57,6 @@ def steered(problem: Problem, stages: Sequence[Stage], likelihoods: Sequence[Lik
 
     coords = start
     for stage, likelihood in zip(stages[:-1], likelihoods[:-1], strict=True):
-        passing = SteeredStage(problem, stage, likelihood.clone(), terms)
+        passing = SteeredStage(problem, stage, likelihood.clone(), terms, team=team)
         coords = passing.softened(passing.steered(coords, _WAY, modes_for), softest=_SOFTEST)
     return restored(coords, terms) if local else coords

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -165,28 +165,30 @@ def run_chains(
     if starts is None:
         starts = chain_starts(problem, stages, likelihoods, reporter, checkpoint_folder)
     structures = starts.structures
-    at_once = min(n_threads, config.chains)
-    with contextlib.ExitStack() as stack:
-        chains = []
-        for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains)):
-            # Cores that no chain would use help the chains.
-            n_helpers = n_threads // at_once - 1 + (index < n_threads % at_once)
-            chains.append(
-                Chain(
-                    problem,
-                    stages,
-                    likelihoods,
-                    index,
-                    np.random.default_rng(stream),
-                    reporter,
-                    stop,
-                    checkpoints[index],
-                    stack.enter_context(Team(n_helpers)) if n_helpers else None,
-                    structures[index % len(structures)],
-                )
+    # Threads that no chain uses, or uses any more, help the others.
+    with Team(n_threads) as team:
+        chains = [
+            Chain(
+                problem,
+                stages,
+                likelihoods,
+                index,
+                np.random.default_rng(stream),
+                reporter,
+                stop,
+                checkpoints[index],
+                team,
+                structures[index % len(structures)],
             )
+            for index, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.chains))
+        ]
         # Each steered stage ends with one more iteration, in which the structure softens.
         softens = len(stages) - 1 if all(APPROACHES[config.deformation]) else 0
         reporter.start(config.chains, 1 + sum(stage.n_iterations for stage in stages) + softens + config.iterations)
-        run_all([chain.run for chain in chains], n_threads, stop)
+        run_all([partial(_run, chain, team) for chain in chains], n_threads, stop)
     return chains
+
+
+def _run(chain: Chain, team: Team) -> None:
+    with team.working():
+        chain.run()

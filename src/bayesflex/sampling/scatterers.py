@@ -26,10 +26,11 @@ from bayesflex.posterior_predictive import check_residual
 from bayesflex.protocols import Likelihood
 from bayesflex.sampling.pilot import steered
 from bayesflex.sampling.problem import Problem, Stage
-from bayesflex.sampling.run import last_likelihood
+from bayesflex.sampling.run import last_likelihood, thread_count
 from bayesflex.sampling.steered_stage import SteeredStage
 from bayesflex.side_chains import SettlingDensity, bead_spreads, displaced, settled
 from bayesflex.softening import MOST_SITES
+from bayesflex.team import Team
 from bayesflex.trace import residue_labels
 from bayesflex.units import thermal_energy
 from bayesflex.unmodelled_density import FreeBeads, UnmodelledPlace, seeds, unsupported_share
@@ -113,8 +114,9 @@ def settle_scatterers(
     start
         Where the pilot begins, shape (n_ca, 3), Å.
     """
-    with threadpool_limits(1):
-        return _Settling(problem, stages).run(steered(problem, stages, likelihoods, start), likelihoods[-1])
+    with threadpool_limits(1), Team(thread_count(problem.config)) as team, team.working():
+        pilot = steered(problem, stages, likelihoods, start, team)
+        return _Settling(problem, stages, team).run(pilot, likelihoods[-1])
 
 
 def can_settle(problem: Problem) -> bool:
@@ -139,8 +141,8 @@ def _looks_for_unmodelled(problem: Problem) -> bool:
 class _Settling:
     """Settles the scatterers of one problem."""
 
-    def __init__(self, problem: Problem, stages: Sequence[Stage]) -> None:
-        self._problem, self._stages = problem, stages
+    def __init__(self, problem: Problem, stages: Sequence[Stage], team: Team) -> None:
+        self._problem, self._stages, self._team = problem, stages, team
         self._terms = [term.clone() for term in problem.terms]
         self._spreads = bead_spreads(problem.beads, problem.ca)
         if not problem.config.side_chains:
@@ -184,7 +186,7 @@ class _Settling:
         likelihood, beads = likelihood.clone(), self._problem.beads
         riding = SettlingDensity(likelihood, self._terms, energy, np.zeros_like(self._spreads))
         sites = settled(riding, pilot)[0]
-        sites = SteeredStage(self._problem, self._stages[-1], likelihood, self._terms).agreed(sites)
+        sites = SteeredStage(self._problem, self._stages[-1], likelihood, self._terms, team=self._team).agreed(sites)
         if not self._spreads.any():
             return sites, beads
         sites, positions = settled(SettlingDensity(likelihood, self._terms, energy, self._spreads), sites)

@@ -148,7 +148,7 @@ def _temporary() -> tuple[bool, str]:
 def _threads() -> tuple[bool, str]:
     cores = thread_count(FitConfig(resolution=_RESOLUTION))
     ran: list[int] = []
-    with Team(1) as team:
+    with Team(2) as team:
         team.run([lambda number=number: ran.append(number) for number in range(8)])  # type: ignore[misc]
     return sorted(ran) == list(range(8)), f"{cores} cores for this process"
 
