@@ -221,17 +221,22 @@ def _all_finite(values):  # type: ignore[no-untyped-def]
     return rest == 0.0
 
 
-@njit(**KERNEL)
-def _do_tasks(prior, likelihood, work, desk):  # type: ignore[no-untyped-def]
-    """Do tasks of an evaluation until none is left: the energy, and each part of the sums over beads and pairs."""
+@njit(**PART)
+def _do_tasks(prior, likelihood, work, desk, energy_alone):  # type: ignore[no-untyped-def]
+    """Do tasks of an evaluation until none is left: the energy, and each part of the sums over beads and pairs.
+
+    Or the energy alone, which nobody else does then.
+    """
     while True:
-        task = take(desk)
+        task = 0 if energy_alone else take(desk)
         if task < 0:
             return
         if task == 0:
             work.energy[0] = _energy_of(prior, work)
         else:
             pair_part(likelihood.tiles, likelihood.overlap, task - 1)
+        if energy_alone:
+            return
         put_back(desk)
 
 
@@ -239,7 +244,7 @@ def _do_tasks(prior, likelihood, work, desk):  # type: ignore[no-untyped-def]
 def help_at(prior, likelihood, work, desk):  # type: ignore[no-untyped-def]
     """Help another thread with its evaluations, as long as it is at work."""
     while wait_for_task(desk):
-        _do_tasks(prior, likelihood, work, desk)
+        _do_tasks(prior, likelihood, work, desk, False)
 
 
 @njit(**KERNEL)
@@ -273,10 +278,12 @@ def integrate(  # type: ignore[no-untyped-def]
             return state, step, 0.0, 0.0, 0.0
         if state == NOWHERE:
             return LOST_DENSITY, step, -math.inf, 0.0, math.inf
-        if state != DONE:
-            return LOST_DENSITY, step, -math.inf, -math.inf, _energy_of(prior, work)
-        lay_out(desk)
-        _do_tasks(prior, likelihood, work, desk)
+        outside = state != DONE
+        if not outside:
+            lay_out(desk)
+        _do_tasks(prior, likelihood, work, desk, outside)
+        if outside:
+            return LOST_DENSITY, step, -math.inf, -math.inf, work.energy[0]
         wait_for_all(desk)
         drifted = False
         state, log_density, log_likelihood, energy = _finish(

@@ -116,12 +116,14 @@ def _take_places(beads, order, origin, voxel, positions):  # type: ignore[no-unt
 @njit(**PART)
 def _extent(positions, reach, first, last, axis, size):  # type: ignore[no-untyped-def]
     """Return the first voxel, and the one after the last, that some beads reach along an axis with this many."""
-    low, high = math.inf, -math.inf
+    low, high = float(size), 0.0
     for n in range(first, last):
-        low = min(low, positions[n, axis] - reach[n, axis])
-        high = max(high, positions[n, axis] + reach[n, axis])
-    begin, end = min(max(math.ceil(low), 0.0), size), min(max(math.floor(high) + 1.0, 0.0), size)
-    return np.int64(begin), np.int64(end)
+        below, above = positions[n, axis] - reach[n, axis], positions[n, axis] + reach[n, axis] + 1.0
+        low = below if below < low else low
+        high = above if above > high else high
+    low = low if low > 0.0 else 0.0
+    # Whole numbers: the first that is not below, and the last that is not above.
+    return size - np.int64(size - low), np.int64(high if high < size else size)
 
 
 @njit(**KERNEL)
