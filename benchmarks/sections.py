@@ -213,8 +213,9 @@ def thread_lines(record: Record) -> list[str]:
     rows = [(name, *(cell for times in seconds.values() for cell in cells(times, name))) for name in WAYS]
     heading = ("", *(text for case in seconds for text in (f"{case}, s", "faster")))
     return [
-        "Measured by `python -m benchmarks.threads`: whole chains, on the clock, medians. Two processes share no "
-        "interpreter: where two threads take as long, they do not wait for each other. The load of the machine before "
+        "Measured by `python -m benchmarks.threads`: whole chains, on the clock, medians. The two chains are the same "
+        "ones in each way, and one is longer, so that no way is twice as fast. Two processes share no interpreter: "
+        "where two threads take as long, they do not wait for each other. The load of the machine before "
         f"was {record['load']:.1f} on {record['cores']} cores; with others at work neither gets two cores.",
         "",
         *table(heading, rows),
