@@ -14,7 +14,7 @@ from typing import Self
 class Team:
     """So many threads, of which some work on their own, chains for instance, and the others help.
 
-    A context: at its end the helpers are gone.
+    A context: at its end the helpers are gone, and who works on does so alone.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._n_threads = 1
         self._pool.shutdown()
 
     @contextmanager

@@ -95,6 +95,17 @@ def test_nobody_helps_where_all_threads_work_on_their_own():
     assert by[1] == 0
 
 
+def test_nobody_helps_once_the_team_is_gone():
+    with Team(2) as team:
+        desk = Desk(N_TASKS, team)
+    wrong, by = worked(desk, 1, 100)
+    assert wrong == 0
+    assert by[1] == 0
+    done = []
+    team.run([lambda number=number: done.append(number) for number in range(3)])
+    assert done == [0, 1, 2]
+
+
 def test_threads_are_shared_among_those_that_work():
     with Team(5) as team:
         with team.working():
