@@ -302,6 +302,11 @@ class Deformation:
         object.__setattr__(self, "modes", self.modes.astype(np.float32).astype(np.float64))
 
     @classmethod
+    def local(cls, start: Array) -> Deformation:
+        """Return the deformation whose unknowns are the displacements alone, of a structure (n, 3), Å."""
+        return cls("local", start, np.zeros((0, *start.shape)))
+
+    @classmethod
     def tethered(
         cls, approach: str, start: Array, modes: Array, rigid: bool, bodies: Array | None = None
     ) -> Deformation:

@@ -24,7 +24,6 @@ from bayesflex.map_comparison import Comparison
 from bayesflex.posterior_predictive import Residual
 from bayesflex.residue_runs import averaged, stretches
 from bayesflex.structure import Structure
-from bayesflex.trace import residue_labels
 
 Array = NDArray[np.float64]
 
@@ -94,7 +93,7 @@ def density_support(comparison: Comparison, residual: Residual, ca: Structure) -
     support = 1.0 + _solve(system, slope)
     middle = float(np.median(support))
     relative = support / middle if middle > 0.0 else support
-    labels = residue_labels(ca)
+    labels = ca.residue_labels
     absent = np.zeros(n_ca, dtype=bool)
     for part in stretches(averaged(relative, labels) < LEAST_SUPPORT, labels):
         size = part.stop - part.start

@@ -259,11 +259,8 @@ def structure_modes(ca: Structure, n_modes: int, cutoff: float) -> NormalModes:
     InputError
         If a coordinate is not finite, or the network leaves residues loose.
     """
-    names = np.array(
-        [f"{c} {r}{i}".strip() for c, r, i in zip(ca.chain, ca.residue_number, ca.insertion_code, strict=True)]
-    )
     links = pairs_along_chain(bonded_to_next(ca))
-    return normal_modes(ca.coords, n_modes, cutoff, links=links, reach=extra_reach(ca), names=names)
+    return normal_modes(ca.coords, n_modes, cutoff, links=links, reach=extra_reach(ca), names=ca.residue_labels)
 
 
 def _require_stiff(free: Array, cutoff: float, labels: NDArray[np.str_]) -> None:

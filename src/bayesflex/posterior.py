@@ -82,7 +82,7 @@ class Posterior:
     def _compiled_free(self) -> CompiledPosterior | None:
         """The same over the coordinates themselves."""
         nowhere = np.zeros_like(self.deformation.start)
-        return self._compiled_over(Deformation("local", nowhere, np.zeros((0, *nowhere.shape))))
+        return self._compiled_over(Deformation.local(nowhere))
 
     def _compiled_over(self, deformation: Deformation) -> CompiledPosterior | None:
         return compiled_posterior(

@@ -192,12 +192,8 @@ def _blur(b_factor: Array) -> Array:
 
 def _site_of_atoms(structure: Structure, ca: Structure) -> NDArray[np.int64]:
     """Return the index of the site of each atom's residue, or -1, shape (n_atoms,)."""
-    row = {
-        key: index
-        for index, key in enumerate(zip(ca.chain, ca.residue_number, ca.insertion_code, ca.residue_name, strict=True))
-    }
-    keys = zip(structure.chain, structure.residue_number, structure.insertion_code, structure.residue_name, strict=True)
-    return np.array([row.get(key, -1) for key in keys], dtype=np.int64)
+    row = {key: index for index, key in enumerate(ca.residue_keys)}
+    return np.array([row.get(key, -1) for key in structure.residue_keys], dtype=np.int64)
 
 
 def _frames(ca: Structure) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ def stretches(mask: NDArray[np.bool_], labels: Sequence[str] | NDArray[np.str_])
     mask
         The residues marked, shape (n,).
     labels
-        Label of each, chain first: see :func:`bayesflex.trace.residue_labels`.
+        Label of each, chain first: see :attr:`bayesflex.structure.Structure.residue_labels`.
     """
     chain = _chains(labels)
     begins = mask.copy()

@@ -91,6 +91,18 @@ class Structure:
         return np.cumsum(new)
 
     @property
+    def residue_keys(self) -> list[tuple[str, int, str, str]]:
+        """Chain, number, insertion code and name of each atom's residue."""
+        columns = (self.chain, self.residue_number, self.insertion_code, self.residue_name)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    @property
+    def residue_labels(self) -> NDArray[np.str_]:
+        """A label per atom, shape (n_atoms,): chain, number and insertion code, as in "A 152" or "A 152B"."""
+        labels = [f"{chain} {number}{code}".strip() for chain, number, code, _ in self.residue_keys]
+        return np.array(labels, dtype=np.str_)
+
+    @property
     def n_residues(self) -> int:
         """Number of residues."""
         return int(self.residue_index[-1]) + 1 if self.n_atoms else 0

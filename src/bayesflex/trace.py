@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from bayesflex.errors import InputError
 from bayesflex.io.atomic import atomic_path
-from bayesflex.structure import Structure
 
 #: Units of the sample statistics whose names ArviZ's schema fixes; others are kept without a unit.
 SAMPLE_STAT_UNITS = {
@@ -49,7 +48,7 @@ class Trace:
     mode_numbers
         Numbers of the modes, counted from 7, shape (n_modes,).
     residues
-        A label per CA ("A 152"), shape (n_ca,); see :func:`residue_labels`.
+        A label per CA ("A 152"), shape (n_ca,); see :attr:`bayesflex.structure.Structure.residue_labels`.
     sample_stats
         Arrays of shape (n_chains, n_draws) under ArviZ's names (see :data:`SAMPLE_STAT_UNITS`); ``lp`` must be there.
     log_likelihood
@@ -113,12 +112,6 @@ class Trace:
         """Return the mean positions of each chain, shape (n_chains, n_ca, 3), Å."""
         means: NDArray[np.float64] = self.coords.mean(axis=1, dtype=np.float64)
         return means
-
-
-def residue_labels(structure: Structure) -> NDArray[np.str_]:
-    """Return a label per atom, shape (n_atoms,): chain, number and insertion code, as in "A 152" or "A 152B"."""
-    columns = zip(structure.chain, structure.residue_number, structure.insertion_code, strict=True)
-    return np.array([f"{chain} {number}{code}".strip() for chain, number, code in columns], dtype=np.str_)
 
 
 def import_arviz() -> Any:

@@ -10,7 +10,6 @@ from bayesflex.io.structures import read_structure
 from bayesflex.map_comparison import Comparison
 from bayesflex.posterior_predictive import check_residual
 from bayesflex.residual_regions import residual_regions
-from bayesflex.trace import residue_labels
 from bayesflex.workflows.preparation import Inputs, prepare
 from bayesflex.workflows.simulate import simulate
 
@@ -23,7 +22,7 @@ def test_nucleotides_that_the_model_lacks_are_the_places_that_are_named(data_dir
     prepared = prepare(Inputs(bare, density), FitConfig(resolution=6.0, deformation="local"), lambda text: None)
     problem, ca = prepared.problem, prepared.ca.coords
     comparison = Comparison(problem.target, prepared.config, problem.beads, problem.start, ca)
-    places = residual_regions(check_residual(comparison, [ca]), ca, residue_labels(prepared.ca))
+    places = residual_regions(check_residual(comparison, [ca]), ca, prepared.ca.residue_labels)
     nucleotide = np.isin(structure.residue_name, ["ADP", "AGS"])
     residues = np.unique(structure.residue_index[nucleotide])
     sites = np.array([structure.coords[structure.residue_index == index].mean(axis=0) for index in residues])

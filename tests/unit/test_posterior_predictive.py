@@ -21,7 +21,6 @@ from bayesflex.overlap.spectrum import NoisePower
 from bayesflex.posterior_predictive import Residual, check_residual
 from bayesflex.residual_regions import residual_regions
 from bayesflex.synthetic import two_domain_layout, two_domain_protein
-from bayesflex.trace import residue_labels
 from bayesflex.units import sigma_of_resolution
 from bayesflex.workflows.simulate import simulate
 
@@ -91,7 +90,7 @@ def test_scores_of_noise_have_unit_variance_and_name_no_place(clean, ca):
         for scores in (found.z_score, found.smooth_z):
             assert scores.values[comparison.judged].std() == pytest.approx(1.0, abs=0.15)
             assert (scores.values[~found.region] == 0.0).all()
-        assert residual_regions(found, ca.coords, residue_labels(ca)) == []
+        assert residual_regions(found, ca.coords, ca.residue_labels) == []
 
 
 def test_range_and_expectation_are_those_of_simulated_noise(clean, ca):
@@ -129,7 +128,7 @@ def test_a_missing_domain_is_found_where_it_is(clean, ca):
     found = residual_of(noisy(clean, 3, 0.3), part)
     assert found.shells.excess[0]
     assert found.shells.ratio[0] > 1.5 > found.shells.ratio[-1]
-    places = residual_regions(found, part.coords, residue_labels(part))
+    places = residual_regions(found, part.coords, part.residue_labels)
     centre = ca.coords[LAYOUT.second_domain].mean(axis=0)
     assert places[0].kind == "unexplained"
     assert places[0].peak > 10.0
@@ -143,7 +142,7 @@ def test_a_loop_without_density_is_found_where_it_is(clean, ca, noise):
     loop = np.arange(LAYOUT.linker.start, LAYOUT.linker.stop)
     map_without = simulate(without(ca, loop), resolution=RESOLUTION, kernel="gaussian", grid_of=clean)
     found = residual_of(noisy(map_without, 4, noise), ca)
-    (place,) = residual_regions(found, ca.coords, residue_labels(ca))
+    (place,) = residual_regions(found, ca.coords, ca.residue_labels)
     assert place.kind == "unsupported"
     assert place.peak < -6.0
     assert np.linalg.norm(np.array(place.position) - ca.coords[loop].mean(axis=0)) < 5.0

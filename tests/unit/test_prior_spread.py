@@ -14,7 +14,6 @@ from bayesflex.posterior import Posterior
 from bayesflex.protocols import KernelState
 from bayesflex.sampling.preconditioning import matched_mass
 from bayesflex.synthetic import two_domain_layout
-from bayesflex.trace import residue_labels
 from bayesflex.uncertainty import ResidueUncertainty, local_spreads, spread
 from bayesflex.units import thermal_energy
 from bayesflex.workflows.prior_spread import prior_draws
@@ -72,9 +71,7 @@ def judged(problem, draws: np.ndarray, n_gradients: int = 40_000) -> ResidueUnce
     local, prior = local_spreads(draws, prior_draws(problem, draws, n_gradients))
     unknown = np.full(n, np.nan)
     absent = np.zeros(n, dtype=bool)
-    return ResidueUncertainty(
-        sd, radius, local, prior, np.ones(n), absent, unknown, unknown, residue_labels(problem.ca)
-    )
+    return ResidueUncertainty(sd, radius, local, prior, np.ones(n), absent, unknown, unknown, problem.ca.residue_labels)
 
 
 def test_a_loop_without_data_is_prior_only_and_nothing_else(problem):

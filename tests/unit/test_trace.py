@@ -12,7 +12,7 @@ import pytest
 
 from bayesflex.errors import InputError
 from bayesflex.structure import Structure
-from bayesflex.trace import Trace, import_arviz, load_trace, residue_labels, save_trace, to_inference_data
+from bayesflex.trace import Trace, import_arviz, load_trace, save_trace, to_inference_data
 
 N_CHAINS, N_DRAWS, N_CA, N_MODES = 3, 7, 5, 2
 
@@ -174,7 +174,7 @@ def test_labels_name_chain_number_and_insertion_code() -> None:
         b_factor=np.zeros(3),
         is_hetero=np.zeros(3, dtype=bool),
     )
-    assert residue_labels(structure).tolist() == ["A 12", "A 12B", "-3"]
+    assert structure.residue_labels.tolist() == ["A 12", "A 12B", "-3"]
 
 
 @pytest.mark.parametrize("cache_is_writable", [True, False])

@@ -17,7 +17,6 @@ from bayesflex.plots.uncertainty import plot_uncertainty
 from bayesflex.posterior_predictive import ShellCheck
 from bayesflex.structure import Structure
 from bayesflex.synthetic import two_domain_protein
-from bayesflex.trace import residue_labels
 from bayesflex.uncertainty import ResidueUncertainty
 from bayesflex.workflows.uncertainty_files import (
     mmcif_category,
@@ -75,7 +74,7 @@ def uncertainty(model) -> ResidueUncertainty:
         absent=np.arange(n) < 4,
         r_hat=np.full(n, 1.01),
         ess=np.full(n, 200.0),
-        labels=residue_labels(ca),
+        labels=ca.residue_labels,
     )
 
 

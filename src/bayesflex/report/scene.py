@@ -97,10 +97,8 @@ def displacement(start: Structure, fitted: Structure) -> Array:
 def residue_names(structure: Structure) -> list[str]:
     """Return a label for each residue, such as "A 152 LEU"."""
     first = np.flatnonzero(np.diff(structure.residue_index, prepend=-1))
-    columns = (structure.chain, structure.residue_number, structure.insertion_code, structure.residue_name)
     return [
-        f"{chain} {number}{code} {name}".strip()
-        for chain, number, code, name in zip(*(column[first].tolist() for column in columns), strict=True)
+        f"{chain} {number}{code} {name}".strip() for chain, number, code, name in structure.select(first).residue_keys
     ]
 
 

@@ -165,7 +165,7 @@ class Arranger:
         self._bonded = bonded_to_next(problem.ca)
         self._sizes = domains.sizes
         self._terms: Sequence[EnergyTerm] = [term.clone() for term in problem.terms]
-        free = Deformation("local", problem.start, np.zeros((0, *problem.start.shape)))
+        free = Deformation.local(problem.start)
         self._posteriors: list[Posterior] = [
             problem.posterior(likelihood.clone(), self._terms, free) for likelihood in likelihoods
         ]

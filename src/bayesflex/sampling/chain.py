@@ -323,7 +323,7 @@ class Chain:
 
     def _full(self, stage: int, coords: Array) -> Evaluation:
         """Evaluate the stage's whole posterior at a structure."""
-        free = Deformation("local", coords, self._problem.mode_vectors[:0])
+        free = Deformation.local(coords)
         return self._posterior_over(free, stage)(np.zeros(coords.size))
 
     def _modes_for(self, coords: Array) -> Array:

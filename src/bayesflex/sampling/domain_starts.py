@@ -25,7 +25,6 @@ from bayesflex.protocols import Likelihood
 from bayesflex.residue_runs import in_words
 from bayesflex.sampling.arrangements import Arrangement, Arranger, Candidate
 from bayesflex.sampling.problem import Problem
-from bayesflex.trace import residue_labels
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -128,7 +127,7 @@ def find_starts(problem: Problem, likelihoods: Sequence[Likelihood], n_threads: 
 
 def _poses_of(arrangement: Arrangement, problem: Problem) -> tuple[DomainPose, ...]:
     """Return what was compared on the way to an arrangement."""
-    labels = residue_labels(problem.ca)
+    labels = problem.ca.residue_labels
     found = []
     for step, choice in enumerate(arrangement.choices, start=1):
         taken = choice.best

@@ -153,7 +153,7 @@ def mass_of_arrays(deformation: Deformation, arrays: list[Array]) -> BlockMass:
 def _over_coordinates(posterior: Posterior, theta: Array) -> Posterior:
     """Return the posterior as a function of displacements from the coordinates at a position."""
     coords = posterior.deformation.coordinates(theta)
-    return posterior.with_deformation(Deformation("local", coords, np.zeros((0, *coords.shape))))
+    return posterior.with_deformation(Deformation.local(coords))
 
 
 def _chain_mass(free: Posterior, rng: Generator) -> BandedMass:

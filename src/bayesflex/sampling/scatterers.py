@@ -31,7 +31,6 @@ from bayesflex.sampling.steered_stage import SteeredStage
 from bayesflex.side_chains import SettlingDensity, bead_spreads, displaced, settled
 from bayesflex.softening import MOST_SITES
 from bayesflex.team import Team
-from bayesflex.trace import residue_labels
 from bayesflex.units import thermal_energy
 from bayesflex.unmodelled_density import FreeBeads, UnmodelledPlace, seeds, unsupported_share
 
@@ -171,7 +170,7 @@ class _Settling:
             sites, beads = self._settled(pilot, self._with(free.rendered(kept)) if kept.any() else likelihood)
         if not kept.any():
             return self._scatterers(sites, beads)
-        places = free.places(kept, sites, residue_labels(self._problem.ca))
+        places = free.places(kept, sites, self._problem.ca.residue_labels)
         return replace(self._scatterers(sites, beads), unmodelled=free.rendered(kept), places=tuple(places))
 
     def _settled(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, BeadModel]:

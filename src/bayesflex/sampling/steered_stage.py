@@ -66,7 +66,7 @@ class SteeredStage:
 
     @property
     def _free(self) -> Deformation:
-        return Deformation("local", self.problem.start, self.problem.mode_vectors[:0])
+        return Deformation.local(self.problem.start)
 
     @property
     def _local(self) -> bool:

@@ -14,7 +14,6 @@ from bayesflex.posterior_predictive import Residual, check_residual
 from bayesflex.residual_regions import ResidualRegion, residual_regions
 from bayesflex.residue_runs import in_words
 from bayesflex.structure import Structure
-from bayesflex.trace import residue_labels
 from bayesflex.uncertainty import LEAST_CONTRACTION, ResidueUncertainty, local_spreads, spread, thinned
 from bayesflex.workflows.preparation import PreparedFit
 from bayesflex.workflows.prior_spread import prior_draws
@@ -82,7 +81,7 @@ def assess(
     support = density_support(comparison, residual, fitted)
     sd, radius = spread(draws)
     local_sd, prior_local_sd = local_spreads(draws, prior_draws(problem, draws, n_gradients))
-    labels = residue_labels(fitted)
+    labels = fitted.residue_labels
     uncertainty = ResidueUncertainty(
         sd=sd,
         radius=radius,

@@ -144,7 +144,7 @@ def _quantities_of_draws(problem: Problem, chain: Chain) -> Array:
 
 def _quantities_of_truth(problem: Problem, likelihood: Likelihood, truth: Array) -> Array:
     """Return all quantities of a structure, shape (n_quantities,)."""
-    free = Deformation("local", truth, problem.mode_vectors[:0])
+    free = Deformation.local(truth)
     details: PosteriorDetails = problem.posterior(likelihood, problem.terms, free)(np.zeros(truth.size)).details
     rest = [details.log_likelihood, details.energy]
     return np.concatenate([truth.ravel(), ModeProjection(problem)(truth), rest])

@@ -32,7 +32,7 @@ from bayesflex.sampling import Chain, Starts, correlations, thread_count
 from bayesflex.sampling.parallel import Beside
 from bayesflex.steering import relax, restored
 from bayesflex.structure import Structure
-from bayesflex.trace import Trace, residue_labels
+from bayesflex.trace import Trace
 from bayesflex.uncertainty import spread
 from bayesflex.units import b_factor_of_variance
 from bayesflex.validation import Validation, validate
@@ -173,7 +173,7 @@ def _domain_motions(prepared: PreparedFit, draws: NDArray[np.float32]) -> tuple[
             return ()
     if domains is None or domains.n_domains < 2:
         return ()
-    return measured_motions(domains, problem.start, draws, residue_labels(prepared.ca))
+    return measured_motions(domains, problem.start, draws, prepared.ca.residue_labels)
 
 
 def _validated(prepared: PreparedFit, model: Structure, half_maps: tuple[DensityMap, DensityMap] | None) -> Validation:
@@ -213,7 +213,7 @@ def make_trace(prepared: PreparedFit, chains: Sequence[Chain]) -> Trace:
         coords=coords,
         amplitudes=amplitudes,
         mode_numbers=np.array(numbers, dtype=np.int64),
-        residues=residue_labels(prepared.ca),
+        residues=prepared.ca.residue_labels,
         sample_stats={
             "lp": column("log_density"),
             "acceptance_rate": column("acceptance"),
@@ -232,7 +232,7 @@ def make_trace(prepared: PreparedFit, chains: Sequence[Chain]) -> Trace:
 def full_posterior(prepared: PreparedFit, likelihood: Likelihood) -> Posterior:
     """Return the posterior of the coordinates at full resolution, every CA free."""
     problem = prepared.problem
-    free = Deformation("local", problem.start, np.zeros((0, *problem.start.shape)))
+    free = Deformation.local(problem.start)
     return problem.posterior(likelihood.clone(), [term.clone() for term in problem.terms], free)
 
 

@@ -174,7 +174,7 @@ def _problem(n_residues: int) -> tuple[Problem, Posterior, Array]:
     prepared = prepare(Inputs(closed, simulate(closed, resolution=_RESOLUTION)), config, lambda text: None)
     (likelihood,) = stage_likelihoods(prepared.problem, (Stage("sampling", _RESOLUTION, 1),))
     problem = prepared.problem
-    free = Deformation("local", problem.start, problem.mode_vectors)
+    free = Deformation.local(problem.start)
     theta = 0.2 * np.random.default_rng(1).standard_normal(free.n_dim)
     return problem, problem.posterior(likelihood, problem.terms, free), theta
 

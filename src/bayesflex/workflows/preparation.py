@@ -32,7 +32,6 @@ from bayesflex.residue_beads import make_beads
 from bayesflex.residue_runs import in_words
 from bayesflex.sampling import Problem, Scatterers, Stage, plan_stages, stage_evaluations, thread_count
 from bayesflex.structure import Structure
-from bayesflex.trace import residue_labels
 from bayesflex.units import sigma_of_resolution
 
 Array = NDArray[np.float64]
@@ -206,7 +205,7 @@ def _domain_motions(ca: Structure, config: FitConfig, say: Callable[[str], None]
     if domains.n_domains < 2:
         say("domain motions: the network has one domain alone, and none moves by itself")
         return replace(config, domain_motions="off"), None
-    labels = residue_labels(ca)
+    labels = ca.residue_labels
     each = "; ".join(in_words(domains.residues((k,)), labels) for k in range(domains.n_domains))
     say(f"domain motions: {domains.n_domains} domains, each a rigid body: {each}")
     return replace(config, domain_motions="on"), domains

@@ -193,9 +193,8 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T | None:
 def _residue_columns(folder: Path, fitted: Structure, notes: list[str]) -> dict[str, Array]:
     """Return columns of the tables of residues, shape (n_residues,), NaN where a table has no number for a residue."""
     first = np.flatnonzero(np.diff(fitted.residue_index, prepend=-1))
-    names = (fitted.chain, fitted.residue_number, fitted.insertion_code, fitted.residue_name)
-    keys = zip(*(column[first].astype(str).tolist() for column in names), strict=True)
-    place = {key: index for index, key in enumerate(keys)}
+    # As a table has them: in words.
+    place = {tuple(map(str, key)): index for index, key in enumerate(fitted.select(first).residue_keys)}
     columns: dict[str, Array] = {}
     for file, wanted in _RESIDUE_TABLES.items():
         table = _read(folder / file, read_csv)

@@ -142,7 +142,7 @@ def _posterior(n_residues: int) -> Posterior:
     prepared = prepare(Inputs(closed, simulate(closed, resolution=_RESOLUTION)), config, lambda text: None)
     (likelihood,) = stage_likelihoods(prepared.problem, (Stage("sampling", _RESOLUTION, 1),))
     problem = prepared.problem
-    return problem.posterior(likelihood, problem.terms, Deformation("local", problem.start, problem.mode_vectors))
+    return problem.posterior(likelihood, problem.terms, Deformation.local(problem.start))
 
 
 def _random_walk_step(rng: Generator, posterior: Posterior, mass: Mass, state: KernelState) -> float:
