@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesflex.deformation import deform, pull_back
+from bayesflex.deformation_kernels import deform, pull_back
 from bayesflex.mcmc.compiled_mass import compiled_mass, velocity
 from bayesflex.mcmc.integrators import leapfrog
 from benchmarks.cases import Setup

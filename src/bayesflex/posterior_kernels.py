@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesflex.beads import BeadArrays, place_beads, pull_back_beads
 from bayesflex.compiling import KERNEL, PART
-from bayesflex.deformation import DeformationArrays, deform, pull_back
+from bayesflex.deformation_kernels import DeformationArrays, deform, pull_back
 from bayesflex.desk import lay_out, put_back, take, wait_for_all, wait_for_task
 from bayesflex.energy.angles import AngleArrays, Angles, angle_energy
 from bayesflex.energy.bonds import BondArrays, Bonds, bond_energy

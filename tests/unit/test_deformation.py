@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.linalg import expm, logm
 
-from bayesflex.deformation import APPROACHES, Deformation, _haar, _jacobian_factors
+from bayesflex.deformation import APPROACHES, Deformation
+from bayesflex.deformation_kernels import haar, jacobian_factors
 from bayesflex.errors import ConfigError
 from bayesflex.geometry import rotation_of_vector
 
@@ -146,7 +147,7 @@ def test_coordinates_of_the_start_are_not_its_memory():
 
 
 def left_jacobian(omega):
-    first, second = _jacobian_factors(omega @ omega)
+    first, second = jacobian_factors(omega @ omega)
     cross = np.array([[0.0, -omega[2], omega[1]], [omega[2], 0.0, -omega[0]], [-omega[1], omega[0], 0.0]])
     return np.eye(3) + first * cross + second * cross @ cross
 
@@ -156,7 +157,7 @@ def test_haar_density_is_the_closed_form(angle, rng):
     """The volume of SO(3) in a rotation vector is (2 - 2 cos a) / a², one at a = 0; so is its gradient's."""
     direction = rng.normal(size=3)
     omega = angle * direction / np.linalg.norm(direction)
-    value, per_omega = _haar(omega @ omega)
+    value, per_omega = haar(omega @ omega)
     gradient = per_omega * omega
     expected = math.log((2.0 - 2.0 * math.cos(angle)) / angle**2) if angle > 0.1 else -(angle**2) / 12.0
     assert value == pytest.approx(expected, abs=1e-12)
@@ -164,7 +165,7 @@ def test_haar_density_is_the_closed_form(angle, rng):
     assert value == pytest.approx(math.log(np.linalg.det(left_jacobian(omega))), abs=1e-8)
     if angle:
         h = 1e-4 * angle
-        up, down = (_haar((angle + s * h) ** 2)[0] for s in (1, -1))
+        up, down = (haar((angle + s * h) ** 2)[0] for s in (1, -1))
         assert gradient @ omega / angle == pytest.approx((up - down) / (2.0 * h), rel=1e-5, abs=1e-9)
 
 
