@@ -45,7 +45,7 @@ LAYERS = (
         "copies",
     ),
     ("trace",),
-    ("diagnostics", "reporters", "residue_runs", "local_frames", "calibration"),
+    ("diagnostics", "progress", "reporters", "residue_runs", "local_frames", "calibration"),
     ("convergence", "chain_places", "clusters", "uncertainty", "density_support", "domain_motions"),
     ("validation",),
     ("sampling", "plots"),
@@ -91,7 +91,7 @@ NEVER = {
 #: Third-party packages that only some parts may import: what talks to the terminal, and what reads files.
 PACKAGES = {
     "typer": {"cli", "cli_settings"},
-    "rich": {"cli", "reporters"},
+    "rich": {"cli", "progress"},
     # Its tables of form factors, its alignment of sequences, its solvent mask and radii.
     "gemmi": {"io", "scattering", "matching", "validation"},
     "mrcfile": {"io"},

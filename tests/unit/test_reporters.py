@@ -17,13 +17,13 @@ from rich.console import Console
 
 from bayesflex.errors import InputError
 from bayesflex.metrics import metric_columns, metrics_table, read_metrics, write_metrics
+from bayesflex.progress import ProgressReporter
 from bayesflex.protocols import Record, Reporter
 from bayesflex.reporters import (
     ListReporter,
     LogReporter,
     MetricsReporter,
     NullReporter,
-    ProgressReporter,
     Reporters,
 )
 

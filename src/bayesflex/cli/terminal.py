@@ -39,7 +39,8 @@ class Terminal:
         """Return what shows a fit while it runs."""
         from rich.console import Console
 
-        from bayesflex.reporters import NullReporter, ProgressReporter
+        from bayesflex.progress import ProgressReporter
+        from bayesflex.reporters import NullReporter
 
         class Warnings(NullReporter):
             """Shows warnings, beside the output."""
