@@ -7,7 +7,7 @@ import pytest
 from benchmarks import overlap_kernels, prior_kernels, step_kernels
 from counting import WIDTH, Tally, counted, python_of
 
-from bayesflex import deformation, simd
+from bayesflex import deformation_kernels, simd
 from bayesflex.energy import angles, bonds, contacts, dihedrals, excluded_volume
 from bayesflex.mcmc import masses
 from bayesflex.overlap import field, pair_function
@@ -133,7 +133,7 @@ def test_pairs(monkeypatch, rng, tally, degree):
 @pytest.mark.parametrize("n_modes", [0, 3, 6])
 def test_deformation_and_its_way_back(monkeypatch, rng, n_modes):
     n = WIDTH + 3
-    arrays = deformation.DeformationArrays(
+    arrays = deformation_kernels.DeformationArrays(
         rng.normal(size=(n, 3)),
         rng.normal(size=(n_modes, 3 * n)),
         True,
@@ -148,12 +148,12 @@ def test_deformation_and_its_way_back(monkeypatch, rng, n_modes):
     )
     tally = Tally()
     theta = np.concatenate([counted(rng.normal(size=n_modes + 3 * n), tally), np.full(6, 0.1)])
-    deform = python_of(deformation, monkeypatch, "deform")
+    deform = python_of(deformation_kernels, monkeypatch, "deform")
     deform(theta, arrays._replace(start=counted(arrays.start, tally)), np.empty((n, 3), dtype=object))
     assert tally.counts["operations"] == step_kernels.deformation_operations(n, n_modes)
 
     tally = Tally()
-    pull_back = python_of(deformation, monkeypatch, "pull_back")
+    pull_back = python_of(deformation_kernels, monkeypatch, "pull_back")
     coords, gradient = (counted(rng.normal(size=(n, 3)), tally) for _ in range(2))
     counting_modes = arrays._replace(modes=counted(arrays.modes, tally))
     pull_back(theta, coords, counting_modes, gradient, np.zeros(len(theta), dtype=object))
