@@ -221,9 +221,10 @@ def measure(case: EssCase, n_draws: int | None = None) -> dict[str, Any]:
     n_draws = case.n_draws if n_draws is None else n_draws
     sampled = sample(case, problem, posterior, n_draws)
     beads = np.linspace(0, len(problem.start) - 1, min(_N_CA, len(problem.start))).astype(np.int64)
+    amplitudes_of = ModeProjection(problem)
     quantities = {
         name: {
-            "amplitudes": np.array([list(map(ModeProjection(problem), chain)) for chain in chains.draws]),
+            "amplitudes": np.array([list(map(amplitudes_of, chain)) for chain in chains.draws]),
             "coordinates": np.array([chain[:, beads].reshape(n_draws, -1) for chain in chains.draws]),
         }
         for name, chains in sampled.items()

@@ -139,6 +139,20 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
             coords[n, 2] = zx * x + zy * y + zz * z + sz
 
 
+@njit(**PART)
+def _pull_back_motion(theta, at, tx, ty, tz, sx, sy, sz, deformation, log_density, out):  # type: ignore[no-untyped-def]
+    """Set out from ``at`` on, a rotation and a translation, from their torque and force; return log p(theta) so far."""
+    out[at + 3], out[at + 4], out[at + 5] = sx, sy, sz
+    for k in range(3):
+        shift = theta[at + 3 + k]
+        out[at + 3 + k] -= deformation.translation_precision * shift
+        log_density -= 0.5 * deformation.translation_precision * shift * shift
+    log_turn, out[at], out[at + 1], out[at + 2] = _rotation_gradient(
+        theta[at], theta[at + 1], theta[at + 2], tx, ty, tz, deformation.rotation_precision
+    )
+    return log_density + log_turn
+
+
 @njit(**KERNEL)
 def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-untyped-def]
     """Set out (n_dim,) to the gradient by theta of a function of r plus log p(theta), and return log p(theta).
@@ -178,15 +192,7 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
             gradient[n, 0] = xx * gx + yx * gy + zx * gz
             gradient[n, 1] = xy * gx + yy * gy + zy * gz
             gradient[n, 2] = xz * gx + yz * gy + zz * gz
-        out[end + 3], out[end + 4], out[end + 5] = sx, sy, sz
-        for k in range(3):
-            shift = theta[end + 3 + k]
-            out[end + 3 + k] -= deformation.translation_precision * shift
-            log_density -= 0.5 * deformation.translation_precision * shift * shift
-        log_turn, out[end], out[end + 1], out[end + 2] = _rotation_gradient(
-            wx, wy, wz, tx, ty, tz, deformation.rotation_precision
-        )
-        log_density += log_turn
+        log_density = _pull_back_motion(theta, end, tx, ty, tz, sx, sy, sz, deformation, log_density, out)
     at = end + (6 if deformation.rigid else 0)
     for body in range(deformation.body_centre.shape[0]):
         wx, wy, wz = theta[at], theta[at + 1], theta[at + 2]
@@ -204,15 +210,7 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
             x, y, z = xx * x + xy * y + xz * z, yx * x + yy * y + yz * z, zx * x + zy * y + zz * z
             tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
             sx, sy, sz = sx + gx, sy + gy, sz + gz
-        out[at + 3], out[at + 4], out[at + 5] = sx, sy, sz
-        for k in range(3):
-            shift = theta[at + 3 + k]
-            out[at + 3 + k] -= deformation.translation_precision * shift
-            log_density -= 0.5 * deformation.translation_precision * shift * shift
-        log_turn, out[at], out[at + 1], out[at + 2] = _rotation_gradient(
-            wx, wy, wz, tx, ty, tz, deformation.rotation_precision
-        )
-        log_density += log_turn
+        log_density = _pull_back_motion(theta, at, tx, ty, tz, sx, sy, sz, deformation, log_density, out)
         at += 6
     # Four modes at a time: each is read from end to end, and the gradient a quarter as often. Where fewer are left, the
     # last one stands in for those that are not there.

@@ -153,7 +153,8 @@ def test_deformation_and_its_way_back(monkeypatch, rng, n_modes):
     assert tally.counts["operations"] == step_kernels.deformation_operations(n, n_modes)
 
     tally = Tally()
-    pull_back = python_of(deformation_kernels, monkeypatch, "pull_back")
+    of_motion = python_of(deformation_kernels, monkeypatch, "_pull_back_motion")
+    pull_back = python_of(deformation_kernels, monkeypatch, "pull_back", _pull_back_motion=of_motion)
     coords, gradient = (counted(rng.normal(size=(n, 3)), tally) for _ in range(2))
     counting_modes = arrays._replace(modes=counted(arrays.modes, tally))
     pull_back(theta, coords, counting_modes, gradient, np.zeros(len(theta), dtype=object))
