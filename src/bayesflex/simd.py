@@ -34,6 +34,8 @@ WIDTH = 8
 _INT32 = ir.IntType(32)
 _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, WIDTH)
+_SINGLES, _HALVES = ir.VectorType(ir.FloatType(), WIDTH), ir.VectorType(ir.HalfType(), WIDTH)
+_INTEGERS = ir.VectorType(_INT32, WIDTH)
 _MASK = ir.VectorType(ir.IntType(1), WIDTH)
 _UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
 
@@ -99,6 +101,28 @@ def _splat(builder, value):
     return builder.shuffle_vector(first, _UNDEFINED, _indices([0] * WIDTH))
 
 
+def _widens_halves(context):
+    """Return whether the processor that is compiled for makes numbers of 16 bits longer by itself."""
+    triple, _, features = context.codegen().magic_tuple()
+    return "+f16c" in features or not triple.startswith(("x86_64", "i686"))
+
+
+def _widened(builder, halves):
+    """Return numbers of 16 bits in 32, by their bits: without an instruction for it, LLVM would call a library."""
+    bits = builder.zext(builder.bitcast(halves, ir.VectorType(ir.IntType(16), WIDTH)), _INTEGERS)
+
+    def moved(mask, places):
+        return builder.shl(builder.and_(bits, ir.Constant(_INTEGERS, [mask] * WIDTH)), _shift(places))
+
+    # Exponents begin at -127 in place of -15, and those below the least one are numbers as well.
+    size = builder.fmul(builder.bitcast(moved(0x7FFF, 13), _SINGLES), ir.Constant(_SINGLES, [2.0**112] * WIDTH))
+    return builder.bitcast(builder.or_(builder.bitcast(size, _INTEGERS), moved(0x8000, 16)), _SINGLES)
+
+
+def _shift(places):
+    return ir.Constant(_INTEGERS, [places] * WIDTH)
+
+
 def _pointer(context, builder, array_type, array, index, vector):
     """Return the address of element ``index`` of an array in C order, counted over all its axes, as a vector's."""
     data = context.make_array(array_type)(context, builder, array).data
@@ -113,13 +137,20 @@ def splat(typingctx, value):
 
 @intrinsic
 def load(typingctx, array, index):
-    """Return eight successive elements, of 64 or 32 bits, of an array in C order, from ``index`` of its flat form."""
+    """Return eight successive elements of an array in C order, from ``index`` of its flat form.
+
+    They have 64, 32 or 16 bits; those of 16, which Numba has no numbers for, are given as ``uint16`` (a view).
+    """
     size = array.dtype.bitwidth
+    stored = {64: _VECTOR, 32: _SINGLES, 16: _HALVES}[size]
 
     def code(context, builder, sig, args):
-        stored = _VECTOR if size == 64 else ir.VectorType(ir.FloatType(), WIDTH)
         value = builder.load(_pointer(context, builder, array, args[0], args[1], stored), align=size // 8)
-        return value if size == 64 else builder.fpext(value, _VECTOR)
+        if size == 64:
+            return value
+        if size == 16 and not _widens_halves(context):
+            value = _widened(builder, value)
+        return builder.fpext(value, _VECTOR)
 
     return float64x8(array, types.intp), code
 

@@ -128,7 +128,7 @@ def test_a_field_s_spacing_follows_from_its_spectrum(spectrum, rng, monkeypatch)
     def at(of, where):
         of_map, _ = overlap_field(of, voxel, origin, SIGMA, spectrum)
         cell = ((where - of_map.origin) / of_map.spacing)[:, ::-1].T
-        coefficients = of_map.coefficients.astype(np.float64)
+        coefficients = of_map.base + of_map.unit * of_map.coefficients.astype(np.float64)
         return scipy.ndimage.map_coordinates(coefficients, cell, order=3, prefilter=False), of_map.spacing
 
     def values():
