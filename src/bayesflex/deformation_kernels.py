@@ -18,6 +18,10 @@ from bayesflex.simd import WIDTH, broadcast, load, load_points, multiply_add, sp
 
 Array = NDArray[np.float64]
 
+#: Beads are taken in blocks of so many, a multiple of ``WIDTH``: what is done with them one after the other finds them
+#: in the first cache.
+_BLOCK = 1024
+
 
 @njit(**PART)
 def haar(angle2):  # type: ignore[no-untyped-def]
@@ -80,28 +84,13 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
     """Set the first n rows of coords to r(theta)."""
     start, modes, centre = deformation.start, deformation.modes, deformation.centre
     flat, flat_start = coords.reshape(-1), start.reshape(-1)
-    n_modes, size = modes.shape[0], start.size
-    end = n_modes
-    # All modes for eight numbers at a time: the coordinates are written once, and not read again for each mode.
-    whole = size - size % WIDTH
-    for k in range(0, whole, WIDTH):
-        sums = load(start, k)
-        if deformation.displaced:
-            sums = sums + load(theta, n_modes + k)
-        for m in range(n_modes):
-            sums = multiply_add(broadcast(theta, m), load(modes, m * size + k), sums)
-        store(flat, k, sums)
-    for k in range(whole, size):
-        value = flat_start[k]
-        if deformation.displaced:
-            value += theta[n_modes + k]
-        for m in range(n_modes):
-            value += theta[m] * modes[m, k]
-        flat[k] = value
-    if deformation.displaced:
-        end += size
+    n_beads, n_modes, n_bodies = start.shape[0], modes.shape[0], deformation.body_centre.shape[0]
+    size = start.size
+    end = n_modes + (size if deformation.displaced else 0)
+    if n_bodies:
+        flat[:size] = 0.0
     at = end + (6 if deformation.rigid else 0)
-    for body in range(deformation.body_centre.shape[0]):
+    for body in range(n_bodies):
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[at], theta[at + 1], theta[at + 2])
         sx, sy, sz = theta[at + 3], theta[at + 4], theta[at + 5]
         at += 6
@@ -116,13 +105,38 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
             coords[n, 0] += weight * ((xx - 1.0) * x + xy * y + xz * z + sx)
             coords[n, 1] += weight * (yx * x + (yy - 1.0) * y + yz * z + sy)
             coords[n, 2] += weight * (zx * x + zy * y + (zz - 1.0) * z + sz)
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0
+    cx = cy = cz = sx = sy = sz = 0.0
     if deformation.rigid:
         xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
         cx, cy, cz = centre[0], centre[1], centre[2]
         sx, sy, sz = cx + theta[end + 3], cy + theta[end + 4], cz + theta[end + 5]
-        n_beads = start.shape[0]
-        eights = n_beads - n_beads % WIDTH
-        for n in range(0, eights, WIDTH):
+    for first in range(0, n_beads, _BLOCK):
+        last = min(first + _BLOCK, n_beads)
+        # All modes for eight numbers at a time: coordinates are written once, and not read again for each mode.
+        whole = 3 * last - (3 * last) % WIDTH
+        for k in range(3 * first, whole, WIDTH):
+            sums = load(start, k)
+            if n_bodies:
+                sums = sums + load(flat, k)
+            if deformation.displaced:
+                sums = sums + load(theta, n_modes + k)
+            for m in range(n_modes):
+                sums = multiply_add(broadcast(theta, m), load(modes, m * size + k), sums)
+            store(flat, k, sums)
+        for k in range(whole, 3 * last):
+            value = flat_start[k]
+            if n_bodies:
+                value += flat[k]
+            if deformation.displaced:
+                value += theta[n_modes + k]
+            for m in range(n_modes):
+                value += theta[m] * modes[m, k]
+            flat[k] = value
+        if not deformation.rigid:
+            continue
+        eights = last - last % WIDTH
+        for n in range(first, eights, WIDTH):
             x8, y8, z8 = load_points(coords, n)
             x8, y8, z8 = x8 - splat(cx), y8 - splat(cy), z8 - splat(cz)
             store_points(
@@ -132,7 +146,7 @@ def deform(theta, deformation, coords):  # type: ignore[no-untyped-def]
                 splat(yx) * x8 + splat(yy) * y8 + splat(yz) * z8 + splat(sy),
                 splat(zx) * x8 + splat(zy) * y8 + splat(zz) * z8 + splat(sz),
             )
-        for n in range(eights, n_beads):
+        for n in range(eights, last):
             x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
             coords[n, 0] = xx * x + xy * y + xz * z + sx
             coords[n, 1] = yx * x + yy * y + yz * z + sy
@@ -163,35 +177,64 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
     n_beads, n_modes, size = deformation.start.shape[0], modes.shape[0], deformation.start.size
     end = n_modes + (size if deformation.displaced else 0)
     log_density = 0.0
+    flat = gradient.reshape(-1)
+    out[:n_modes] = 0.0
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0
+    cx = cy = cz = tx = ty = tz = sx = sy = sz = 0.0
     if deformation.rigid:
-        wx, wy, wz = theta[end], theta[end + 1], theta[end + 2]
+        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(theta[end], theta[end + 1], theta[end + 2])
         cx, cy, cz = centre[0] + theta[end + 3], centre[1] + theta[end + 4], centre[2] + theta[end + 5]
-        xx, xy, xz, yx, yy, yz, zx, zy, zz = rotation_matrix(wx, wy, wz)
-        tx8 = ty8 = tz8 = sx8 = sy8 = sz8 = splat(0.0)
-        eights = n_beads - n_beads % WIDTH
-        for n in range(0, eights, WIDTH):
-            x8, y8, z8 = load_points(coords, n)
-            x8, y8, z8 = x8 - splat(cx), y8 - splat(cy), z8 - splat(cz)
-            gx8, gy8, gz8 = load_points(gradient, n)
-            tx8, ty8, tz8 = tx8 + (y8 * gz8 - z8 * gy8), ty8 + (z8 * gx8 - x8 * gz8), tz8 + (x8 * gy8 - y8 * gx8)
-            sx8, sy8, sz8 = sx8 + gx8, sy8 + gy8, sz8 + gz8
-            store_points(
-                gradient,
-                n,
-                splat(xx) * gx8 + splat(yx) * gy8 + splat(zx) * gz8,
-                splat(xy) * gx8 + splat(yy) * gy8 + splat(zy) * gz8,
-                splat(xz) * gx8 + splat(yz) * gy8 + splat(zz) * gz8,
-            )
-        tx, ty, tz = total(tx8), total(ty8), total(tz8)
-        sx, sy, sz = total(sx8), total(sy8), total(sz8)
-        for n in range(eights, n_beads):
-            x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
-            gx, gy, gz = gradient[n, 0], gradient[n, 1], gradient[n, 2]
-            tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
-            sx, sy, sz = sx + gx, sy + gy, sz + gz
-            gradient[n, 0] = xx * gx + yx * gy + zx * gz
-            gradient[n, 1] = xy * gx + yy * gy + zy * gz
-            gradient[n, 2] = xz * gx + yz * gy + zz * gz
+    tx8 = ty8 = tz8 = sx8 = sy8 = sz8 = splat(0.0)
+    for first in range(0, n_beads, _BLOCK):
+        last = min(first + _BLOCK, n_beads)
+        if deformation.rigid:
+            eights = last - last % WIDTH
+            for n in range(first, eights, WIDTH):
+                x8, y8, z8 = load_points(coords, n)
+                x8, y8, z8 = x8 - splat(cx), y8 - splat(cy), z8 - splat(cz)
+                gx8, gy8, gz8 = load_points(gradient, n)
+                tx8, ty8, tz8 = tx8 + (y8 * gz8 - z8 * gy8), ty8 + (z8 * gx8 - x8 * gz8), tz8 + (x8 * gy8 - y8 * gx8)
+                sx8, sy8, sz8 = sx8 + gx8, sy8 + gy8, sz8 + gz8
+                store_points(
+                    gradient,
+                    n,
+                    splat(xx) * gx8 + splat(yx) * gy8 + splat(zx) * gz8,
+                    splat(xy) * gx8 + splat(yy) * gy8 + splat(zy) * gz8,
+                    splat(xz) * gx8 + splat(yz) * gy8 + splat(zz) * gz8,
+                )
+            for n in range(eights, last):
+                x, y, z = coords[n, 0] - cx, coords[n, 1] - cy, coords[n, 2] - cz
+                gx, gy, gz = gradient[n, 0], gradient[n, 1], gradient[n, 2]
+                tx, ty, tz = tx + (y * gz - z * gy), ty + (z * gx - x * gz), tz + (x * gy - y * gx)
+                sx, sy, sz = sx + gx, sy + gy, sz + gz
+                gradient[n, 0] = xx * gx + yx * gy + zx * gz
+                gradient[n, 1] = xy * gx + yy * gy + zy * gz
+                gradient[n, 2] = xz * gx + yz * gy + zz * gz
+        # Four modes at a time: each is read from end to end, and the gradient a quarter as often. Where fewer are left,
+        # the last one stands in for those that are not there.
+        whole = 3 * last - (3 * last) % WIDTH
+        for a in range(0, n_modes, 4):
+            b, c, d = min(a + 1, n_modes - 1), min(a + 2, n_modes - 1), min(a + 3, n_modes - 1)
+            sum_a = sum_b = sum_c = sum_d = splat(0.0)
+            for k in range(3 * first, whole, WIDTH):
+                g = load(flat, k)
+                sum_a = multiply_add(g, load(modes, a * size + k), sum_a)
+                sum_b = multiply_add(g, load(modes, b * size + k), sum_b)
+                sum_c = multiply_add(g, load(modes, c * size + k), sum_c)
+                sum_d = multiply_add(g, load(modes, d * size + k), sum_d)
+            # The last one last: where it stands in for others, its own sum is what stays.
+            of_a, of_b, of_c, of_d = out[a], out[b], out[c], out[d]
+            out[a], out[b] = of_a + total(sum_a), of_b + total(sum_b)
+            out[c], out[d] = of_c + total(sum_c), of_d + total(sum_d)
+            for m in range(a, d + 1):
+                for k in range(whole, 3 * last):
+                    out[m] += flat[k] * modes[m, k]
+        if deformation.displaced:
+            for k in range(3 * first, 3 * last):
+                out[n_modes + k] = flat[k]
+    if deformation.rigid:
+        tx, ty, tz = tx + total(tx8), ty + total(ty8), tz + total(tz8)
+        sx, sy, sz = sx + total(sx8), sy + total(sy8), sz + total(sz8)
         log_density = _pull_back_motion(theta, end, tx, ty, tz, sx, sy, sz, deformation, log_density, out)
     at = end + (6 if deformation.rigid else 0)
     for body in range(deformation.body_centre.shape[0]):
@@ -212,24 +255,4 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
             sx, sy, sz = sx + gx, sy + gy, sz + gz
         log_density = _pull_back_motion(theta, at, tx, ty, tz, sx, sy, sz, deformation, log_density, out)
         at += 6
-    # Four modes at a time: each is read from end to end, and the gradient a quarter as often. Where fewer are left, the
-    # last one stands in for those that are not there.
-    flat = gradient.reshape(-1)
-    whole = size - size % WIDTH
-    for a in range(0, n_modes, 4):
-        b, c, d = min(a + 1, n_modes - 1), min(a + 2, n_modes - 1), min(a + 3, n_modes - 1)
-        sum_a = sum_b = sum_c = sum_d = splat(0.0)
-        for k in range(0, whole, WIDTH):
-            g = load(flat, k)
-            sum_a = multiply_add(g, load(modes, a * size + k), sum_a)
-            sum_b = multiply_add(g, load(modes, b * size + k), sum_b)
-            sum_c = multiply_add(g, load(modes, c * size + k), sum_c)
-            sum_d = multiply_add(g, load(modes, d * size + k), sum_d)
-        out[a], out[b], out[c], out[d] = total(sum_a), total(sum_b), total(sum_c), total(sum_d)
-        for m in range(a, d + 1):
-            for k in range(whole, size):
-                out[m] += flat[k] * modes[m, k]
-    if deformation.displaced:
-        for k in range(size):
-            out[n_modes + k] = flat[k]
     return log_density
