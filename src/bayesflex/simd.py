@@ -112,15 +112,12 @@ def _widened(builder, halves):
     bits = builder.zext(builder.bitcast(halves, ir.VectorType(ir.IntType(16), WIDTH)), _INTEGERS)
 
     def moved(mask, places):
-        return builder.shl(builder.and_(bits, ir.Constant(_INTEGERS, [mask] * WIDTH)), _shift(places))
+        mask, places = (ir.Constant(_INTEGERS, [number] * WIDTH) for number in (mask, places))
+        return builder.shl(builder.and_(bits, mask), places)
 
-    # Exponents begin at -127 in place of -15, and those below the least one are numbers as well.
+    # Exponents begin at -127 in place of -15, and what is below the least one is a number as well.
     size = builder.fmul(builder.bitcast(moved(0x7FFF, 13), _SINGLES), ir.Constant(_SINGLES, [2.0**112] * WIDTH))
     return builder.bitcast(builder.or_(builder.bitcast(size, _INTEGERS), moved(0x8000, 16)), _SINGLES)
-
-
-def _shift(places):
-    return ir.Constant(_INTEGERS, [places] * WIDTH)
 
 
 def _pointer(context, builder, array_type, array, index, vector):

@@ -353,6 +353,34 @@ def test_a_polynomial_of_any_degree_is_summed(degree, rng):
     assert values[0].power == pytest.approx(values[1].power, rel=1e-13)
 
 
+@pytest.mark.parametrize("baseline", [0.0, 100.0])
+@pytest.mark.parametrize("spectrum", [Spectrum(), Spectrum(8.9)], ids=str)
+def test_rounding_of_a_field_is_below_its_interpolation(spectrum, baseline, rng, monkeypatch):
+    """Coefficients of 16 bits against those of 32: ten times nearer than what interpolation may change."""
+    values = noisy_map(rng)
+    values += baseline * values.std()
+    prepared = target(values)
+    rounded = prepared.overlap(WEIGHTS, spectrum, False, "pairs")
+    monkeypatch.setattr(field, "_KEPT_IN", np.float32)
+    exact = prepared.overlap(WEIGHTS, spectrum, False, "pairs")
+    for seed in range(3):
+        of_rounded, of_exact = rounded.evaluate(beads(seed)), exact.evaluate(beads(seed))
+        assert of_rounded.cross != of_exact.cross
+        assert of_rounded.cross == pytest.approx(of_exact.cross, rel=0.1 * field.TOLERANCE)
+        difference = rounded.gradient(1.0, 0.0) - exact.gradient(1.0, 0.0)
+        assert np.linalg.norm(difference) < 1e-3 * np.linalg.norm(exact.gradient(1.0, 0.0))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_a_field_knows_no_scale(factor, rng):
+    values = noisy_map(rng)
+    of_map, of_scaled = (
+        one.base + one.unit * one.coefficients.astype(np.float64)
+        for one, _ in (overlap_field(scale * values, VOXEL, ORIGIN, SIGMA, Spectrum()) for scale in (1.0, factor))
+    )
+    np.testing.assert_allclose(of_scaled / factor, of_map, rtol=0.0, atol=1e-3 * np.abs(of_map).max())
+
+
 def test_field_of_a_single_voxel_is_the_bead_itself():
     values = np.zeros(SHAPE)
     values[15, 16, 17] = 2.0

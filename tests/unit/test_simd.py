@@ -1,5 +1,10 @@
 """Vectors of eight against NumPy."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numba import njit
@@ -31,6 +36,36 @@ def test_arithmetic_comparison_and_choice(pair, kind):
     expected = np.where((x < y) & (y > 0.0), (x + y) * x - y / x, -1.0)
     np.testing.assert_allclose(out[2:10], expected[2:10], rtol=1e-14)
     assert out[[0, 1, 10]].tolist() == [7.0] * 3
+
+
+#: Widens all numbers of 16 bits eight by eight, and says whether they are what NumPy makes of them.
+_WIDEN = """
+import numpy as np
+from numba import njit
+from bayesflex import simd
+
+@njit
+def widen(halves, out):
+    for k in range(0, halves.shape[0], 8):
+        simd.store(out, k, simd.load(halves, k))
+
+halves, out = np.arange(2**16, dtype=np.uint16), np.empty(2**16)
+widen(halves, out)
+expected = halves.view(np.float16).astype(np.float64)
+finite = np.isfinite(expected)
+assert np.array_equal(out[finite], expected[finite])
+assert np.array_equal(np.signbit(out[finite]), np.signbit(expected[finite]))
+"""
+
+
+def test_numbers_of_16_bits():
+    exec(_WIDEN, {})
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="all other processors know them")
+def test_numbers_of_16_bits_on_a_processor_that_does_not_know_them():
+    plain = os.environ | {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+    subprocess.run([sys.executable, "-c", _WIDEN], env=plain, check=True)
 
 
 @njit

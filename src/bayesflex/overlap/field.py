@@ -41,9 +41,9 @@ _PADDING = 4.0
 
 
 #: Coefficients have 16 bits: each is off by 2⁻¹² of itself at most, and less in the mean, which over 64 of them is a
-#: tenth of what interpolation may change. They wait half as long for the memory as those of 32 bits. No number of 16
-#: bits is larger than this.
-_LARGEST_HALF = 65504.0
+#: tenth of what interpolation may change, and a large model waits for half as much memory as with 32. No number of
+#: 16 bits is larger than the second.
+_KEPT_IN, _LARGEST_HALF = np.float16, 65504.0
 
 #: Coefficients are asked for so many beads ahead: a line from the third cache takes longer than a bead.
 _AHEAD = 4
@@ -270,7 +270,7 @@ def overlap_field(
     # No coefficient of a row is larger than all its waves together, and a power of two costs no bit of any.
     largest = abs(base) + 2.0 * max(float(np.abs(plane).sum(axis=1).max()) for plane in resized) / fine[2]
     unit = 2.0 ** math.ceil(math.log2(largest / _LARGEST_HALF)) if largest > 0.0 else 1.0
-    coefficients = np.zeros((*fine, 2), np.float16)[..., 0] if first is None else beside(first).coefficients
+    coefficients = np.zeros((*fine, 2), _KEPT_IN)[..., 0] if first is None else beside(first).coefficients
     for plane, half in zip(coefficients, resized, strict=True):
         plane[:] = (scipy.fft.irfft(half, n=fine[2], axis=1, workers=1) - np.float32(base)) / np.float32(unit)
     start = np.asarray(origin, dtype=np.float64) - (shift * spacing)[::-1]
