@@ -157,9 +157,9 @@ def test_scale_and_offset_of_the_maps_change_nothing(rng):
     for shift in (0.0, 1.5):
         first, gradient = plain.log_likelihood_and_gradient(CA.coords + shift)
         second, other_gradient = other.log_likelihood_and_gradient(CA.coords + shift)
-        # The coefficients of the field are rounded to single precision, and log L is a difference of large numbers.
+        # The coefficients of the field are rounded to 16 bits, and log L is a difference of large numbers.
         assert second == pytest.approx(first, abs=0.02)
-        np.testing.assert_allclose(other_gradient, gradient, atol=1e-4 * np.abs(gradient).max())
+        np.testing.assert_allclose(other_gradient, gradient, atol=5e-4 * np.abs(gradient).max())
 
 
 def test_symmetric_copies_share_their_noise(rng):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 from numba import njit
 from numpy.typing import NDArray
 
@@ -69,6 +70,13 @@ class SplineField:
     spacing: Array
     unit: float = 1.0
     base: float = 0.0
+
+    def at(self, positions: Array) -> Array:
+        """Return the field at positions (..., 3), Å; beyond the grid that at its edge. For many at once, in no hurry."""
+        cell = np.moveaxis((positions - self.origin) / self.spacing, -1, 0)[::-1]
+        coefficients = self.coefficients.astype(np.float32)
+        value = scipy.ndimage.map_coordinates(coefficients, cell, np.float64, order=3, mode="nearest", prefilter=False)
+        return np.asarray(self.base + self.unit * value)
 
 
 class FieldArrays(NamedTuple):
@@ -267,9 +275,9 @@ def overlap_field(
     # What a constant map makes of the field, so that what is rounded is what differs from place to place.
     base = float(resized[0, 0, 0].real) / np.prod(fine) * np.prod(shape) / values.size
     resized = scipy.fft.ifftn(resized, axes=(0, 1), workers=1, overwrite_x=True)
-    # No coefficient of a row is larger than all its waves together, and a power of two costs no bit of any.
+    # No coefficient of a row is larger than all its waves together. Maps in other units are rounded alike.
     largest = abs(base) + 2.0 * max(float(np.abs(plane).sum(axis=1).max()) for plane in resized) / fine[2]
-    unit = 2.0 ** math.ceil(math.log2(largest / _LARGEST_HALF)) if largest > 0.0 else 1.0
+    unit = largest / _LARGEST_HALF or 1.0
     coefficients = np.zeros((*fine, 2), _KEPT_IN)[..., 0] if first is None else beside(first).coefficients
     for plane, half in zip(coefficients, resized, strict=True):
         plane[:] = (scipy.fft.irfft(half, n=fine[2], axis=1, workers=1) - np.float32(base)) / np.float32(unit)
