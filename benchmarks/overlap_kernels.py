@@ -15,7 +15,8 @@ from benchmarks.work import Work
 
 #: Two fields at a bead: 64 places x 2 fields, summed along y with weights and with slopes (4 operations each); along z
 #: three sums of 4 x 8 numbers (2 each); weights and slopes (6 + 4) of 8 numbers along x, and of 8 along y and z; the
-#: former's products with four sums; adding 8 numbers up to 2, four times; the place in the grid (9), units, bases and weighing (22).
+#: former's products with four sums; adding 8 numbers up to 2, four times; the place in the grid (9); units, bases and
+#: weighing (22).
 TWO_FIELDS = 64 * 2 * 4 + 3 * 4 * 8 * 2 + 2 * 8 * 10 + 4 * 8 + 4 * 6 + 9 + 22
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,8 +139,16 @@ class SettlingDensity:
         return np.ascontiguousarray(flat[:n].reshape(-1, 3)), flat[n:].reshape(-1, 3)
 
 
-def settled(density: SettlingDensity, sites: Array) -> tuple[Array, Array]:
-    """Return the sites, (n_ca, 3), and beads, (n_beads, 3), Å, of highest density from sites (n_ca, 3) on."""
+class Settled(NamedTuple):
+    """Sites, (n_ca, 3), and beads, (n_beads, 3), Å, and their log density, nats."""
+
+    sites: Array
+    positions: Array
+    log_density: float
+
+
+def settled(density: SettlingDensity, sites: Array) -> Settled:
+    """Return the sites and beads of highest density from sites (n_ca, 3), Å, on."""
     first = density.unknowns(sites)
     scale = abs(density(first)[0])
     scale = scale if math.isfinite(scale) and scale > 1.0 else 1.0
@@ -151,7 +160,7 @@ def settled(density: SettlingDensity, sites: Array) -> tuple[Array, Array]:
     found = minimize(
         cost, first, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS, "ftol": 1e-12, "gtol": 1e-10}
     )
-    return density.places(np.asarray(found.x, dtype=np.float64))
+    return Settled(*density.places(np.asarray(found.x, dtype=np.float64)), -scale * float(found.fun))
 
 
 def displaced(beads: BeadModel, ca: Array, positions: Array) -> BeadModel:

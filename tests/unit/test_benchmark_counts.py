@@ -87,9 +87,7 @@ def test_two_fields(monkeypatch, rng, tally):
     n = 3
     spacing = np.array([1.0, 1.1, 1.2])  # each its own: what is computed twice from the same numbers counts once
     units, bases = np.array([1.3, 1.4]), np.array([0.1, 0.2])
-    fields = field.FieldArrays(
-        counted(rng.normal(size=(1, 7, 7, 7, 2)), tally), np.zeros(3), spacing, units, bases
-    )
+    fields = field.FieldArrays(counted(rng.normal(size=(1, 7, 7, 7, 2)), tally), np.zeros(3), spacing, units, bases)
     arguments = (
         counted(rng.uniform(2.0, 4.0, (3, n)), tally),
         counted(np.ones(n), tally),

@@ -116,7 +116,10 @@ def test_what_is_settled_is_kept_for_a_fit_that_is_resumed(found, tmp_path):
     again = load_scatterers(path)
     np.testing.assert_array_equal(again.coefficients, found.coefficients)
     np.testing.assert_array_equal(again.unmodelled, found.unmodelled)
-    assert (again.places, again.moved) == (found.places, found.moved)
+    assert (again.places, again.moved, again.sites) == (found.places, found.moved, None)
+    sites = np.arange(180.0).reshape(60, 3)
+    save_scatterers(replace(found, sites=sites), path)
+    np.testing.assert_array_equal(load_scatterers(path).sites, sites)
     path.write_bytes(b"no archive")
     with pytest.raises(InputError, match="not a file of settled scatterers"):
         load_scatterers(path)

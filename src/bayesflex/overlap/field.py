@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 from numba import njit
 from numpy.typing import NDArray
 
@@ -71,13 +70,6 @@ class SplineField:
     unit: float = 1.0
     base: float = 0.0
 
-    def at(self, positions: Array) -> Array:
-        """Return the field at positions (..., 3), Å; beyond the grid that at its edge. For many at once, in no hurry."""
-        cell = np.moveaxis((positions - self.origin) / self.spacing, -1, 0)[::-1]
-        coefficients = self.coefficients.astype(np.float32)
-        value = scipy.ndimage.map_coordinates(coefficients, cell, np.float64, order=3, mode="nearest", prefilter=False)
-        return np.asarray(self.base + self.unit * value)
-
 
 class FieldArrays(NamedTuple):
     """Fields on one grid in the form that compiled code reads: two by two, side by side in memory."""
@@ -113,8 +105,9 @@ def field_arrays(fields: Sequence[SplineField]) -> FieldArrays:
 def beside(field: SplineField) -> SplineField:
     """Return the field whose coefficients lie beside those of one that :func:`overlap_field` made: zeros at first."""
     halves = field.coefficients.base
-    whole = halves is not None and halves.shape == (*field.coefficients.shape, 2)
-    return replace(field, coefficients=halves[..., 1] if whole else np.zeros_like(field.coefficients), unit=1.0, base=0.0)
+    if halves is None or halves.shape != (*field.coefficients.shape, 2):
+        return replace(field, coefficients=np.zeros_like(field.coefficients), unit=1.0, base=0.0)
+    return replace(field, coefficients=halves[..., 1], unit=1.0, base=0.0)
 
 
 # The four weights as polynomials of the fraction t, rows 1, t, t², t³.

@@ -47,7 +47,7 @@ Array = NDArray[np.float64]
 _RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
 
 #: Chains of larger models without domain motions are all steered alike: finding domains anew takes them seconds.
-_MOST_TURNED = 2000
+MOST_TURNED = 2000
 
 #: A checkpoint is written this often, in seconds; also where the chain is told to stop.
 _CHECKPOINT_INTERVAL = 20.0
@@ -314,7 +314,7 @@ class Chain:
         """
         config = self._problem.config
         turns = self._index % 2 == 1 and config.domains and all(APPROACHES[config.deformation])
-        if self._progress.bodies is not None or not turns or len(self._start) > _MOST_TURNED:
+        if self._progress.bodies is not None or not turns or len(self._start) > MOST_TURNED:
             return self._progress.bodies
         try:
             return self._problem.domains_at(self._progress.coords)

@@ -8,6 +8,7 @@ of them, from the first iteration to the last.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,11 +20,13 @@ from threadpoolctl import threadpool_limits
 from bayesflex.beads import BeadLikelihood, BeadModel
 from bayesflex.deformation import APPROACHES
 from bayesflex.errors import InputError
+from bayesflex.expected_side_chains import ExpectedSideChains, expected_side_chains
 from bayesflex.io.atomic import atomic_path
 from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.map_comparison import Comparison
 from bayesflex.posterior_predictive import check_residual
 from bayesflex.protocols import Likelihood
+from bayesflex.sampling.chain import MOST_TURNED
 from bayesflex.sampling.pilot import steered
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.run import last_likelihood, thread_count
@@ -41,6 +44,13 @@ _ROUNDS = 6
 
 #: Larger models get no free beads: for p97's 4368 residues their rounds took 150 s of processor time and won 0.02 Å.
 _MOST_WITH_FREE = 2000
+
+#: Side chains are expected elsewhere than the start has them in maps of this resolution, Å, or a better one: blurred
+#: ones do not tell.
+_SIDE_CHAINS_SEEN = 7.0
+
+#: Rounds of sites with expected side chains, and side chains that settle about them.
+_EXPECTED_ROUNDS = 2
 
 #: A place with less than this, in residues, keeps no beads of its own: a ligand of seven heavy atoms is one.
 _LEAST_WEIGHT = 1.0
@@ -65,12 +75,15 @@ class Scatterers:
         Where that is, the heaviest place first.
     moved
         Root mean square displacement of the beads that could settle, Å; 0 where none could.
+    sites
+        Where chains set out, shape (n_ca, 3), Å, or None where they begin at their own starts.
     """
 
     coefficients: Array
     unmodelled: Array | None = None
     places: tuple[UnmodelledPlace, ...] = ()
     moved: float = 0.0
+    sites: Array | None = None
 
     def applied_to(self, problem: Problem) -> Problem:
         """Return a problem with these scatterers."""
@@ -146,10 +159,11 @@ class _Settling:
         self._spreads = bead_spreads(problem.beads, problem.ca)
         if not problem.config.side_chains:
             self._spreads = np.zeros_like(self._spreads)
+        self._rides = problem.beads  # from where the beads settle
 
     def run(self, pilot: Array, likelihood: Likelihood) -> Scatterers:
         """Return what scatters where the pilot arrived; as the start has it where it did not arrive."""
-        sites, beads = self._settled(pilot, likelihood)
+        pilot, sites, beads = self._more_probable(pilot, likelihood)
         comparison = self._comparison(sites, beads)
         residual = check_residual(comparison, [sites])
         if unsupported_share(residual, beads) > _MOST_UNSUPPORTED:
@@ -163,33 +177,79 @@ class _Settling:
         weights = np.zeros(len(free.positions))
         for _ in range(_ROUNDS if len(weights) else 0):
             weights = free.fitted(comparison, self._density(sites, beads), weights)
-            sites, beads = self._settled(pilot, self._with(free.rendered(weights)))
+            sites, beads, _ = self._settled(pilot, self._with(free.rendered(weights)))
             comparison = self._comparison(sites, beads)
         kept = free.heavier_than(_LEAST_WEIGHT, weights)
         if np.any(kept != weights):
-            sites, beads = self._settled(pilot, self._with(free.rendered(kept)) if kept.any() else likelihood)
+            there = self._with(free.rendered(kept)) if kept.any() else likelihood
+            sites, beads, _ = self._settled(pilot, there)
         if not kept.any():
             return self._scatterers(sites, beads)
         places = free.places(kept, sites, self._problem.ca.residue_labels)
         return replace(self._scatterers(sites, beads), unmodelled=free.rendered(kept), places=tuple(places))
 
-    def _settled(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, BeadModel]:
-        """Return sites and beads, from where the pilot arrived.
+    def _more_probable(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, Array, BeadModel]:
+        """Return from where to settle, sites and beads: settled from the start's side chains, or from expected ones.
 
-        The sites go first, with the beads as the start has them: what is still on its way must not be taken for another
-        side chain. Nor must what copies of a chain do not have in common.
+        In some pairs of conformations side chains stay, in others they do not: which the log density tells once they
+        have settled, about the one place or the other, with the same freedom.
         """
-        if not isinstance(likelihood, BeadLikelihood):
-            raise TypeError(f"expected a likelihood of beads, got {type(likelihood).__name__}")
-        energy = thermal_energy(self._problem.config.temperature)
-        likelihood, beads = likelihood.clone(), self._problem.beads
-        riding = SettlingDensity(likelihood, self._terms, energy, np.zeros_like(self._spreads))
-        sites = settled(riding, pilot)[0]
-        sites = SteeredStage(self._problem, self._stages[-1], likelihood, self._terms, team=self._team).agreed(sites)
+        problem = self._problem
+        expected = expected_side_chains(problem.beads, problem.ca) if self._spreads.any() else None
+        seen = problem.config.resolution <= _SIDE_CHAINS_SEEN
+        if expected is not None and seen and len(pilot) > _MOST_WITH_FREE:
+            begin, self._rides, (sites, beads, _) = self._expecting(expected, pilot, likelihood)
+            return begin, sites, beads
+        sites, beads, log_density = self._settled(pilot, likelihood)
+        if expected is None or not seen:
+            return pilot, sites, beads
+        begin, rides, found = self._expecting(expected, pilot, likelihood)
+        for each, other in ((rides, found), (problem.beads, self._freed(begin, problem.beads, likelihood))):
+            if other[2] > log_density:
+                self._rides, pilot = each, begin
+                sites, beads, log_density = other
+        return pilot, sites, beads
+
+    def _expecting(
+        self, expected: ExpectedSideChains, sites: Array, likelihood: Likelihood
+    ) -> tuple[Array, BeadModel, tuple[Array, BeadModel, float]]:
+        """Return where sites go with expected side chains, the beads that ride then, and what settles from there."""
+        problem = self._problem
+        for _ in range(_EXPECTED_ROUNDS):
+            rides = expected.at(problem.beads, sites)
+            wide = expected.widened(rides)
+            begin = self._relaxed(
+                sites, problem.target.likelihood(problem.config, wide, problem.config.resolution, sites, "pairs")
+            )
+            found = self._freed(begin, rides, likelihood)
+            sites = found[0]
+        return begin, rides, found
+
+    def _settled(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, BeadModel, float]:
+        """Return sites, beads and log density, from where the pilot arrived.
+
+        The sites go first, with the beads as they ride: what is still on its way must not be taken for another side
+        chain. Nor must what copies of a chain do not have in common.
+        """
+        likelihood = _of_beads(likelihood).likelihood.clone()
+        sites = self._relaxed(pilot, BeadLikelihood(self._rides, likelihood))
+        return self._freed(sites, self._rides, BeadLikelihood(self._rides, likelihood))
+
+    def _relaxed(self, sites: Array, likelihood: Likelihood) -> Array:
+        """Return where the sites go while all beads ride, copies alike where that is more probable, (n_ca, 3), Å."""
+        riding = self._density_of(_of_beads(likelihood), np.zeros_like(self._spreads))
+        sites = settled(riding, sites).sites
+        return SteeredStage(self._problem, self._stages[-1], likelihood, self._terms, team=self._team).agreed(sites)
+
+    def _freed(self, sites: Array, rides: BeadModel, likelihood: Likelihood) -> tuple[Array, BeadModel, float]:
+        """Return sites, beads and log density once the beads are free to settle about the places where they ride."""
         if not self._spreads.any():
-            return sites, beads
-        sites, positions = settled(SettlingDensity(likelihood, self._terms, energy, self._spreads), sites)
-        return sites, displaced(beads, sites, positions)
+            return sites, rides, -math.inf
+        found = settled(self._density_of(BeadLikelihood(rides, _of_beads(likelihood).likelihood), self._spreads), sites)
+        return found.sites, displaced(rides, found.sites, found.positions), found.log_density
+
+    def _density_of(self, likelihood: BeadLikelihood, spreads: Array) -> SettlingDensity:
+        return SettlingDensity(likelihood, self._terms, thermal_energy(self._problem.config.temperature), spreads)
 
     def _with(self, unmodelled: Array) -> Likelihood:
         target = replace(self._problem.target, unmodelled=unmodelled)
@@ -205,8 +265,15 @@ class _Settling:
         free = self._spreads > 0.0
         if not free.any():
             return Scatterers(self._problem.beads.coefficients)
+        arrived = sites if len(sites) > MOST_TURNED else None
         away = beads.place(sites)[free] - self._problem.beads.place(sites)[free]
-        return Scatterers(beads.coefficients, moved=float(np.sqrt(np.mean(np.sum(away**2, axis=1)))))
+        return Scatterers(beads.coefficients, moved=float(np.sqrt(np.mean(np.sum(away**2, axis=1)))), sites=arrived)
+
+
+def _of_beads(likelihood: Likelihood) -> BeadLikelihood:
+    if not isinstance(likelihood, BeadLikelihood):
+        raise TypeError(f"expected a likelihood of beads, got {type(likelihood).__name__}")
+    return likelihood
 
 
 def save_scatterers(found: Scatterers, path: Path) -> None:
@@ -226,6 +293,7 @@ def save_scatterers(found: Scatterers, path: Path) -> None:
             unmodelled=unmodelled,
             places=places,
             moved=found.moved,
+            sites=np.zeros((0, 3)) if found.sites is None else found.sites,
         )
 
 
@@ -244,8 +312,13 @@ def load_scatterers(path: Path) -> Scatterers:
                 UnmodelledPlace(**place | {"position": tuple(place["position"])})
                 for place in json.loads(str(saved["places"]))
             )
+            sites = saved["sites"]
             return Scatterers(
-                saved["coefficients"], unmodelled if unmodelled.size else None, places, float(saved["moved"])
+                saved["coefficients"],
+                unmodelled if unmodelled.size else None,
+                places,
+                float(saved["moved"]),
+                sites if sites.size else None,
             )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a file of settled scatterers ({error}); begin the fit anew") from None

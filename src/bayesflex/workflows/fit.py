@@ -291,8 +291,8 @@ def _sample(
     began = time.perf_counter()
     try:
         starts = chain_starts(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints)
-        prepared, likelihoods = _settle(prepared, likelihoods, starts, reporter, checkpoints)
-        chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints, starts)
+        prepared, likelihoods, setting_out = _settle(prepared, likelihoods, starts, reporter, checkpoints)
+        chains = run_chains(prepared.problem, prepared.stages, likelihoods, reporter, checkpoints, setting_out)
     finally:
         seconds = time.perf_counter() - began
         reporter.finish()
@@ -308,14 +308,14 @@ def _settle(
     starts: Starts,
     reporter: Reporter,
     checkpoints: Path | None,
-) -> tuple[PreparedFit, Sequence[Likelihood]]:
-    """Return the fit with its scatterers settled, and its likelihoods.
+) -> tuple[PreparedFit, Sequence[Likelihood], Starts]:
+    """Return the fit with its scatterers settled, its likelihoods, and where its chains set out.
 
     A fit that is resumed goes on with those that it was begun with.
     """
     problem, stages = prepared.problem, prepared.stages
     if not can_settle(problem):
-        return prepared, likelihoods
+        return prepared, likelihoods, starts
     path = None if checkpoints is None else checkpoints / _SCATTERERS
     if path is not None and path.exists():
         found = load_scatterers(path)
@@ -325,8 +325,10 @@ def _settle(
             save_scatterers(found, path)
     for text in (*found.messages, *(f"Warning: {warning}" for warning in found.warnings)):
         reporter.message(text)
+    if found.sites is not None:
+        starts = replace(starts, structures=(found.sites, *starts.structures[1:]))
     prepared = prepared.with_scatterers(found)
-    return prepared, stage_likelihoods(prepared.problem, stages)
+    return prepared, stage_likelihoods(prepared.problem, stages), starts
 
 
 def _with_choice(result: FitResult, choice: ModeChoice | None) -> FitResult:
