@@ -1,7 +1,7 @@
 """A pilot: one way from the start to the map, by which what scatters is judged before the chains set out.
 
-It goes through the blurred stages as a chain does, then uphill at the resolution asked for, and draws nothing. Its
-structure is kept by nobody: chains begin at their own starts.
+It goes through the blurred stages as a chain does, then uphill at the resolution asked for, and draws nothing. Chains
+begin at their own starts, and those of large models where it arrived.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,8 @@ class Scatterers:
         """Sentences on what was found; those on unmodelled density are warnings."""
         if self.moved == 0.0:
             return ()
-        return (f"side chains: settled in the map, {self.moved:.2f} Å from where the start has them (RMS)",)
+        settled = f"side chains: settled in the map, {self.moved:.2f} Å from where the start has them (RMS)"
+        return (settled,) if self.sites is None else (settled, "chains set out from where side chains settled")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -150,6 +152,14 @@ def _looks_for_unmodelled(problem: Problem) -> bool:
     return problem.config.unmodelled and len(problem.start) <= _MOST_WITH_FREE
 
 
+class _Found(NamedTuple):
+    """Sites, (n_ca, 3) in Å, the beads that ride on them, and their log density, nats."""
+
+    sites: Array
+    beads: BeadModel
+    log_density: float
+
+
 class _Settling:
     """Settles the scatterers of one problem."""
 
@@ -163,7 +173,8 @@ class _Settling:
 
     def run(self, pilot: Array, likelihood: Likelihood) -> Scatterers:
         """Return what scatters where the pilot arrived; as the start has it where it did not arrive."""
-        pilot, sites, beads = self._more_probable(pilot, likelihood)
+        likelihood = likelihood.clone()
+        pilot, (sites, beads, _) = self._more_probable(pilot, likelihood)
         comparison = self._comparison(sites, beads)
         residual = check_residual(comparison, [sites])
         if unsupported_share(residual, beads) > _MOST_UNSUPPORTED:
@@ -188,52 +199,47 @@ class _Settling:
         places = free.places(kept, sites, self._problem.ca.residue_labels)
         return replace(self._scatterers(sites, beads), unmodelled=free.rendered(kept), places=tuple(places))
 
-    def _more_probable(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, Array, BeadModel]:
-        """Return from where to settle, sites and beads: settled from the start's side chains, or from expected ones.
+    def _more_probable(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, _Found]:
+        """Return from where to settle, and what settles: from the start's side chains, or from expected ones.
 
         In some pairs of conformations side chains stay, in others they do not: which the log density tells once they
         have settled, about the one place or the other, with the same freedom.
         """
         problem = self._problem
         expected = expected_side_chains(problem.beads, problem.ca) if self._spreads.any() else None
-        seen = problem.config.resolution <= _SIDE_CHAINS_SEEN
-        if expected is not None and seen and len(pilot) > _MOST_WITH_FREE:
-            begin, self._rides, (sites, beads, _) = self._expecting(expected, pilot, likelihood)
-            return begin, sites, beads
-        sites, beads, log_density = self._settled(pilot, likelihood)
-        if expected is None or not seen:
-            return pilot, sites, beads
+        if expected is None or problem.config.resolution > _SIDE_CHAINS_SEEN:
+            return pilot, self._settled(pilot, likelihood)
         begin, rides, found = self._expecting(expected, pilot, likelihood)
-        for each, other in ((rides, found), (problem.beads, self._freed(begin, problem.beads, likelihood))):
-            if other[2] > log_density:
-                self._rides, pilot = each, begin
-                sites, beads, log_density = other
-        return pilot, sites, beads
+        ways = [(begin, rides, found)]
+        if len(pilot) <= _MOST_WITH_FREE:
+            ways.append((begin, problem.beads, self._freed(begin, problem.beads, likelihood)))
+            ways.append((pilot, problem.beads, self._settled(pilot, likelihood)))
+        begin, self._rides, found = max(ways, key=lambda way: way[2].log_density)
+        return begin, found
 
     def _expecting(
         self, expected: ExpectedSideChains, sites: Array, likelihood: Likelihood
-    ) -> tuple[Array, BeadModel, tuple[Array, BeadModel, float]]:
+    ) -> tuple[Array, BeadModel, _Found]:
         """Return where sites go with expected side chains, the beads that ride then, and what settles from there."""
         problem = self._problem
         for _ in range(_EXPECTED_ROUNDS):
             rides = expected.at(problem.beads, sites)
-            wide = expected.widened(rides)
-            begin = self._relaxed(
-                sites, problem.target.likelihood(problem.config, wide, problem.config.resolution, sites, "pairs")
+            wide = problem.target.likelihood(
+                problem.config, expected.widened(rides), problem.config.resolution, sites, "pairs"
             )
+            begin = self._relaxed(sites, wide)
             found = self._freed(begin, rides, likelihood)
-            sites = found[0]
+            sites = found.sites
         return begin, rides, found
 
-    def _settled(self, pilot: Array, likelihood: Likelihood) -> tuple[Array, BeadModel, float]:
-        """Return sites, beads and log density, from where the pilot arrived.
+    def _settled(self, pilot: Array, likelihood: Likelihood) -> _Found:
+        """Return what settles from where the pilot arrived.
 
         The sites go first, with the beads as they ride: what is still on its way must not be taken for another side
         chain. Nor must what copies of a chain do not have in common.
         """
-        likelihood = _of_beads(likelihood).likelihood.clone()
-        sites = self._relaxed(pilot, BeadLikelihood(self._rides, likelihood))
-        return self._freed(sites, self._rides, BeadLikelihood(self._rides, likelihood))
+        riding = BeadLikelihood(self._rides, _of_beads(likelihood).likelihood)
+        return self._freed(self._relaxed(pilot, riding), self._rides, riding)
 
     def _relaxed(self, sites: Array, likelihood: Likelihood) -> Array:
         """Return where the sites go while all beads ride, copies alike where that is more probable, (n_ca, 3), Å."""
@@ -241,12 +247,13 @@ class _Settling:
         sites = settled(riding, sites).sites
         return SteeredStage(self._problem, self._stages[-1], likelihood, self._terms, team=self._team).agreed(sites)
 
-    def _freed(self, sites: Array, rides: BeadModel, likelihood: Likelihood) -> tuple[Array, BeadModel, float]:
-        """Return sites, beads and log density once the beads are free to settle about the places where they ride."""
+    def _freed(self, sites: Array, rides: BeadModel, likelihood: Likelihood) -> _Found:
+        """Return what settles from sites on, with the beads free about the places where they ride."""
         if not self._spreads.any():
-            return sites, rides, -math.inf
-        found = settled(self._density_of(BeadLikelihood(rides, _of_beads(likelihood).likelihood), self._spreads), sites)
-        return found.sites, displaced(rides, found.sites, found.positions), found.log_density
+            return _Found(sites, rides, -math.inf)
+        free = BeadLikelihood(rides, _of_beads(likelihood).likelihood)
+        found = settled(self._density_of(free, self._spreads), sites)
+        return _Found(found.sites, displaced(rides, found.sites, found.positions), found.log_density)
 
     def _density_of(self, likelihood: BeadLikelihood, spreads: Array) -> SettlingDensity:
         return SettlingDensity(likelihood, self._terms, thermal_energy(self._problem.config.temperature), spreads)
