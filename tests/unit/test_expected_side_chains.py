@@ -102,9 +102,11 @@ def one_kind(rng, spread: float) -> Structure:
     return replace(PROTEIN, coords=PROTEIN.coords + side[:, None] * off, residue_name=names)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("stay", [True, False])
-def test_the_log_density_tells_whether_side_chains_stay(stay, rng, monkeypatch):
+def test_the_log_density_tells_whether_side_chains_stay(stay, large, rng, monkeypatch):
     """Start: side chains scattered. Map: the same ones, or all where lysines are in the mean."""
+    monkeypatch.setattr(scatterers, "_MOST_WITH_FREE", 10 if large else 2000)
     start = one_kind(rng, 1.5)
     answer = start if stay else one_kind(rng, 0.0)
     prepared = prepare(Inputs(start, simulate(answer, resolution=5.0, voxel=1.8)), CONFIG, lambda text: None)
@@ -127,6 +129,22 @@ def test_the_log_density_tells_whether_side_chains_stay(stay, rng, monkeypatch):
         return float(np.sqrt(np.mean(np.sum((there - right) ** 2, axis=1))))
 
     assert stay or off(taken) < 0.8 * off(from_the_start_s)
+
+
+def test_in_large_models_the_start_s_places_must_be_better_by_far(rng, monkeypatch):
+    start = one_kind(rng, 1.5)
+    prepared = prepare(Inputs(start, simulate(start, resolution=5.0, voxel=1.8)), CONFIG, lambda text: None)
+    problem, stages = prepared.problem, prepared.stages
+    found = {}
+    for least in (0.25, 1e6):
+        monkeypatch.setattr(scatterers, "_LEAST_BETTER", least)
+        for most in (10, 2000):
+            monkeypatch.setattr(scatterers, "_MOST_WITH_FREE", most)
+            settled = settle_scatterers(problem, stages, stage_likelihoods(problem, stages), problem.start)
+            found[least, most] = settled.coefficients
+    np.testing.assert_array_equal(found[0.25, 10], found[0.25, 2000])
+    np.testing.assert_array_equal(found[1e6, 2000], found[0.25, 2000])
+    assert not np.array_equal(found[1e6, 10], found[0.25, 10])
 
 
 def test_chains_of_large_models_set_out_from_where_the_pilot_arrived(monkeypatch, rng):
