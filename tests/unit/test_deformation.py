@@ -49,6 +49,37 @@ def test_coordinates_follow_eq_9_and_the_rigid_part(approach, rigid, rng):
     np.testing.assert_allclose(deformation.coordinates(np.zeros_like(theta)), deformation.start, atol=1e-13)
 
 
+@pytest.mark.parametrize("n", [1023, 1024, 2061])
+@pytest.mark.parametrize("bodies", [False, True])
+def test_blocks_of_beads_make_no_difference(n, bodies, rng):
+    """A model of several blocks against its beads in portions of their own, and the way back against its transpose."""
+    start, modes = rng.normal(scale=30.0, size=(n, 3)), rng.normal(size=(5, n, 3)) / np.sqrt(3.0 * n)
+    share = np.array([np.linspace(0.0, 1.0, n), np.linspace(1.0, 0.0, n)]) if bodies else None
+    whole = Deformation("combined", start, modes, True, bodies=share)
+    theta = vector(whole, rng)
+    moved = theta[whole.displacements].reshape(n, 3) + np.einsum("m,mni->ni", theta[whole.amplitudes], whole.modes)
+    expected = start + moved
+    for k in range(whole.n_bodies):
+        omega, shift = theta[whole.motions].reshape(-1, 2, 3)[k]
+        middle = share[k] @ start / share[k].sum()
+        turn = rotation_of_vector(omega)
+        expected += share[k][:, None] * ((start - middle) @ turn.T + middle + shift - start)
+    centre = start.mean(axis=0)
+    expected = (expected - centre) @ rotation_of_vector(theta[whole.rotation]).T + centre + theta[whole.translation]
+    coords = whole.coordinates(theta)
+    np.testing.assert_allclose(coords, expected, atol=1e-11)
+    gradient = rng.normal(size=(n, 3))
+    got = whole.pull_back(theta, coords, gradient)
+    for part in whole.parts:
+        direction = np.zeros_like(theta)
+        direction[part] = rng.normal(size=part.stop - part.start)
+        step = 1e-6 / np.linalg.norm(direction)
+        ahead, back = theta + step * direction, theta - step * direction
+        change = np.sum(gradient * (whole.coordinates(ahead) - whole.coordinates(back)))
+        change += whole.log_density(ahead) - whole.log_density(back)
+        assert got @ direction == pytest.approx(change / (2.0 * step), rel=1e-5, abs=1e-4)
+
+
 def with_bodies(approach: str, rigid: bool, seed: int = 0) -> Deformation:
     plain = make(approach, rigid, seed)
     share = np.clip(np.arange(N) / 3.0 - 1.0, 0.0, 1.0)
