@@ -24,7 +24,7 @@ LAYERS = (
     ("config", "config_files", "structure", "density_map"),
     ("chain", "geometry", "helices", "rotations", "neighbours", "ideal_backbone", "helix_bundle", "lattice"),
     ("matching", "carrying", "rendering", "beads", "scattering", "noise", "map_preparation", "elastic_network"),
-    ("residue_beads", "ligand_density", "side_chains"),
+    ("residue_beads", "ligand_density", "side_chains", "expected_side_chains"),
     ("rotation_translation_blocks", "block_eigensolver", "block_preconditioner", "mode_solvers", "elastic_response"),
     ("energy", "normal_modes"),
     # Files hold modes as well as models and maps, and nothing that computes reads a file.
