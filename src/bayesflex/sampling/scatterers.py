@@ -215,13 +215,11 @@ class _Settling:
         if expected is None or problem.config.resolution > _SIDE_CHAINS_SEEN:
             return pilot, self._settled(pilot, likelihood)
         begin, rides, found = self._expecting(expected, pilot, likelihood)
+        own = self._settled(pilot, likelihood)
         margin = _LEAST_BETTER * len(pilot) if len(pilot) > _MOST_WITH_FREE else 0.0
-        ways = [
-            (begin, rides, found, margin),
-            (begin, problem.beads, self._freed(begin, problem.beads, likelihood), 0.0),
-            (pilot, problem.beads, self._settled(pilot, likelihood), 0.0),
-        ]
-        begin, self._rides, found, _ = max(ways, key=lambda way: way[2].log_density + way[3])
+        if own.log_density > found.log_density + margin:
+            return pilot, own
+        self._rides = rides
         return begin, found
 
     def _expecting(
