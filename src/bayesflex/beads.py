@@ -165,15 +165,19 @@ def ca_beads(ca: Structure) -> BeadModel:
     return BeadModel(index, np.stack([index] * 3, axis=1), np.zeros((n, 3)), np.ones(n), 0.0)
 
 
+def frame_directions(ca: Array, frame: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return u and v of frames (n, 3) of a CA trace (n_ca, 3), Å, each of shape (n, 3): see :class:`BeadModel`."""
+    before, middle, after = (ca[frame[:, k]] for k in range(3))
+    return after - before, 2.0 * middle - before - after
+
+
 def frame_coefficients(ca: Array, residue: NDArray[np.int64], frame: NDArray[np.int64], centre: Array) -> Array:
     """Solve for (a, b, c) of each bead; the smallest solution where the three CA are (nearly) in line.
 
     Where they are, v is short and its direction means nothing: a bead held by it would swing about as the CA jitter.
     Such a bead keeps only its part along u.
     """
-    before, middle, after = (ca[frame[:, k]] for k in range(3))
-    u = after - before
-    v = 2.0 * middle - before - after
+    u, v = frame_directions(ca, frame)
     length = np.maximum(np.linalg.norm(u, axis=1), 1e-12)[:, None]
     basis = np.stack([u, v, np.cross(u, v) / length], axis=2)  # (n_beads, 3, 3), columns of like length, Å
     solution = np.einsum("nij,nj->ni", np.linalg.pinv(basis, rcond=IN_LINE), centre - ca[residue])

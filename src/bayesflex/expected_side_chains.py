@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesflex.beads import BeadModel
-from bayesflex.side_chains import displaced
+from bayesflex.beads import BeadModel, frame_directions
+from bayesflex.side_chains import displaced, of_side_chains
 from bayesflex.structure import Structure
 
 Array = NDArray[np.float64]
@@ -73,12 +73,11 @@ def expected_side_chains(beads: BeadModel, ca: Structure) -> ExpectedSideChains 
     ca
         The trace of the start.
     """
-    own = beads.residue[: len(beads.residue) - beads.n_others]
-    side = np.flatnonzero(own[1:] == own[:-1]) + 1
-    side = side[~ca.is_nucleotide_site[own[side]]]
+    side = np.flatnonzero(of_side_chains(beads))
+    side = side[~ca.is_nucleotide_site[beads.residue[side]]]
     if len(side) == 0:
         return None
-    site, frame = own[side], beads.frame[side]
+    site, frame = beads.residue[side], beads.frame[side]
     offset = beads.place(ca.coords)[side] - ca.coords[site]
     local = np.einsum("nij,nj->ni", _axes(ca.coords, frame), offset)
     # From the CA outwards: in which order a side chain was cut into beads says nothing.
@@ -93,7 +92,7 @@ def expected_side_chains(beads: BeadModel, ca: Structure) -> ExpectedSideChains 
     # At the ends of a chain the frame is that of a neighbour.
     counted = (frame[:, 1] == site).astype(np.float64)
     n = np.bincount(kind, counted)
-    mean, square = np.zeros((len(n), 3)), np.zeros(len(n))
+    mean = np.zeros((len(n), 3))
     for axis in range(3):
         mean[:, axis] = np.bincount(kind, counted * local[:, axis]) / np.maximum(n, 1.0)
     square = np.bincount(kind, counted * np.sum((local - mean[kind]) ** 2, axis=1)) / np.maximum(n, 1.0)
@@ -109,10 +108,8 @@ def _axes(sites: Array, frame: Integers) -> Array:
 
     Where the three are in line, those across are of any length up to 1.
     """
-    before, middle, after = (sites[frame[:, k]] for k in range(3))
-    first = after - before
+    first, second = frame_directions(sites, frame)
     first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
-    second = 2.0 * middle - before - after
     second -= np.sum(second * first, axis=1, keepdims=True) * first
     second /= np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
     return np.stack([first, second, np.cross(first, second)], axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bayesflex.beads import IN_LINE, BeadModel, ca_beads, frame_coefficients
+from bayesflex.beads import IN_LINE, BeadModel, ca_beads, frame_coefficients, frame_directions
 from bayesflex.chain import bonded_to_next
 from bayesflex.errors import ConfigError
 from bayesflex.scattering import scattering_lengths, scattering_variances
@@ -124,8 +124,7 @@ def _nearest_sites(ca: Array, frames: NDArray[np.int64], points: Array) -> NDArr
     """Return the site nearest to each point whose frame has three directions, or any where none has, shape (n,)."""
     if len(points) == 0:
         return np.zeros(0, dtype=np.int64)
-    before, middle, after = (ca[frames[:, k]] for k in range(3))
-    u, v = np.linalg.norm(after - before, axis=1), np.linalg.norm(2.0 * middle - before - after, axis=1)
+    u, v = (np.linalg.norm(direction, axis=1) for direction in frame_directions(ca, frames))
     usable = np.flatnonzero(v > 2.0 * IN_LINE * u)
     if len(usable) == 0:
         usable = np.arange(len(ca))

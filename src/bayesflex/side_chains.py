@@ -60,6 +60,14 @@ _BACKBONE_SPREAD, _SHARE_OF_WHOLE = 0.15, 0.5
 _ITERATIONS = 200
 
 
+def of_side_chains(beads: BeadModel) -> NDArray[np.bool_]:
+    """Return which of the residues' own beads are a side chain's or base's: those after the first, (n_own,)."""
+    own = beads.residue[: len(beads.residue) - beads.n_others]
+    side = np.zeros(len(own), dtype=bool)
+    side[1:] = own[1:] == own[:-1]
+    return side
+
+
 def bead_spreads(beads: BeadModel, ca: Structure) -> Array:
     """Return how far each bead may be from its place, standard deviation per direction, Å, shape (n_beads,).
 
@@ -71,8 +79,7 @@ def bead_spreads(beads: BeadModel, ca: Structure) -> Array:
         return out
     n_own = len(out) - beads.n_others
     residue = beads.residue[:n_own]
-    side = np.zeros(n_own, dtype=bool)
-    side[1:] = residue[1:] == residue[:-1]
+    side = of_side_chains(beads)
     of_several = np.isin(residue, residue[side])
     names = ca.residue_name[residue]
     spread = np.array([SIDE_CHAIN_SPREAD.get(name, _OTHER_SIDE_CHAIN) for name in names.tolist()])
