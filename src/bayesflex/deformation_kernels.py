@@ -210,8 +210,8 @@ def pull_back(theta, coords, deformation, gradient, out):  # type: ignore[no-unt
                 gradient[n, 0] = xx * gx + yx * gy + zx * gz
                 gradient[n, 1] = xy * gx + yy * gy + zy * gz
                 gradient[n, 2] = xz * gx + yz * gy + zz * gz
-        # Four modes at a time, so that the gradient is read a quarter as often. Where fewer are left, the last one stands
-        # in for those that are not there.
+        # Four modes at a time, so that the gradient is read a quarter as often. Where fewer are left, the last one
+        # stands in for those that are not there.
         whole = 3 * last - (3 * last) % WIDTH
         for a in range(0, n_modes, 4):
             b, c, d = min(a + 1, n_modes - 1), min(a + 2, n_modes - 1), min(a + 3, n_modes - 1)
