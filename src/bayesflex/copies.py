@@ -9,7 +9,7 @@ superposed chain by chain: no symmetry of the whole is looked for, and none is i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -94,7 +94,9 @@ def averaged(coords: Array, copies: Places) -> tuple[Array, float]:
     return alike, float(np.sqrt(np.sum((alike - coords)[copies] ** 2) / copies.size))
 
 
-def agreed(posterior: Posterior, coords: Array, copies: Sequence[Places]) -> Array:
+def agreed(
+    posterior: Posterior, coords: Array, copies: Sequence[Places], on_relaxing: Callable[[], None] = lambda: None
+) -> Array:
     """Return coordinates with copies alike where that has the higher log density once relaxed; else those given.
 
     Nothing is drawn: with one posterior and one structure the result is the same.
@@ -107,18 +109,25 @@ def agreed(posterior: Posterior, coords: Array, copies: Sequence[Places]) -> Arr
         Shape (n, 3), Å.
     copies
         Of each group, indices (n_copies, n_residues). Groups are tried one after the other.
+    on_relaxing
+        Called before each relaxation, of which large models need seconds; may raise to stop.
     """
+
+    def relaxed(coords: Array, n_iterations: int) -> Array:
+        on_relaxing()
+        return relax(posterior, coords, n_iterations)
+
     here, highest = coords, -np.inf
     for group in copies:
         if averaged(here, group)[1] > _FURTHEST:
             continue
         if not np.isfinite(highest):
-            here = relax(posterior, coords, _RELAXATION)
+            here = relaxed(coords, _RELAXATION)
             highest = posterior.of_coordinates(here)[0]
         alike, _ = averaged(here, group)
         for _ in range(_ROUNDS):
-            alike, _ = averaged(relax(posterior, alike, _BETWEEN), group)
-        there = relax(posterior, alike, _RELAXATION)
+            alike, _ = averaged(relaxed(alike, _BETWEEN), group)
+        there = relaxed(alike, _RELAXATION)
         reached = posterior.of_coordinates(there)[0]
         if reached > highest:
             here, highest, coords = there, reached, alike

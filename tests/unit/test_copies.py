@@ -118,6 +118,20 @@ def test_copies_in_conformations_of_their_own_are_not_compared():
     assert agreed(Untouched(), truth, [COPIES]) is truth
 
 
+def test_who_is_told_to_stop_stops_before_the_next_relaxation():
+    n_relaxations = 0
+
+    def stop_at_third():
+        nonlocal n_relaxations
+        n_relaxations += 1
+        if n_relaxations == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        agreed(Wells(RING.coords), RING.coords + 0.1, [COPIES], stop_at_third)
+    assert n_relaxations == 3
+
+
 def test_in_a_fit_copies_come_nearer_to_a_symmetric_map(rng):
     model = synthetic.hexamer(52)
     ca = model.ca_trace()

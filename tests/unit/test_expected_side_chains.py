@@ -106,7 +106,7 @@ def one_kind(rng, spread: float) -> Structure:
 @pytest.mark.parametrize("stay", [True, False])
 def test_the_log_density_tells_whether_side_chains_stay(stay, large, rng, monkeypatch):
     """Start: side chains scattered. Map: the same ones, or all where lysines are in the mean."""
-    monkeypatch.setattr(scatterers, "_MOST_WITH_FREE", 10 if large else 2000)
+    monkeypatch.setattr(scatterers.Problem, "is_large", large)
     start = one_kind(rng, 1.5)
     answer = start if stay else one_kind(rng, 0.0)
     prepared = prepare(Inputs(start, simulate(answer, resolution=5.0, voxel=1.8)), CONFIG, lambda text: None)
@@ -114,7 +114,7 @@ def test_the_log_density_tells_whether_side_chains_stay(stay, large, rng, monkey
 
     def coefficients():
         found = settle_scatterers(problem, stages, stage_likelihoods(problem, stages), problem.start)
-        assert found.sites is None
+        assert (found.sites is not None) == large
         return found.coefficients
 
     taken = coefficients()
@@ -138,13 +138,13 @@ def test_in_large_models_the_start_s_places_must_be_better_by_far(rng, monkeypat
     found = {}
     for least in (0.25, 1e6):
         monkeypatch.setattr(scatterers, "_LEAST_BETTER", least)
-        for most in (10, 2000):
-            monkeypatch.setattr(scatterers, "_MOST_WITH_FREE", most)
+        for large in (True, False):
+            monkeypatch.setattr(scatterers.Problem, "is_large", large)
             settled = settle_scatterers(problem, stages, stage_likelihoods(problem, stages), problem.start)
-            found[least, most] = settled.coefficients
-    np.testing.assert_array_equal(found[0.25, 10], found[0.25, 2000])
-    np.testing.assert_array_equal(found[1e6, 2000], found[0.25, 2000])
-    assert not np.array_equal(found[1e6, 10], found[0.25, 10])
+            found[least, large] = settled.coefficients
+    np.testing.assert_array_equal(found[0.25, True], found[0.25, False])
+    np.testing.assert_array_equal(found[1e6, False], found[0.25, False])
+    assert not np.array_equal(found[1e6, True], found[0.25, True])
 
 
 def test_chains_of_large_models_set_out_from_where_the_pilot_arrived(monkeypatch, rng):
@@ -163,8 +163,7 @@ def test_chains_of_large_models_set_out_from_where_the_pilot_arrived(monkeypatch
     assert len(seen) == 2
     np.testing.assert_array_equal(seen[0], own)
     seen.clear()
-    for module, name in ((scatterers, "_MOST_WITH_FREE"), (scatterers, "MOST_TURNED")):
-        monkeypatch.setattr(module, name, 10)
+    monkeypatch.setattr("bayesflex.sampling.problem.LARGE", 10)
     bayesflex.fit(start, density, CONFIG)
     np.testing.assert_array_equal(seen[0], seen[1])
     assert np.abs(seen[0] - own).max() > 1e-3

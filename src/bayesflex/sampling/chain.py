@@ -46,9 +46,6 @@ Array = NDArray[np.float64]
 #: (RMSD, Å); each chain draws its own, so that chains take different ways and can disagree.
 _RELUCTANCE, _LONGEST_STEP = (0.1, 0.4), (1.0, 1.5)
 
-#: Chains of larger models without domain motions are all steered alike: finding domains anew takes them seconds.
-MOST_TURNED = 2000
-
 #: A checkpoint is written this often, in seconds; also where the chain is told to stop.
 _CHECKPOINT_INTERVAL = 20.0
 
@@ -295,7 +292,7 @@ class Chain:
             if stage == len(self._stages) - 2:
                 ahead = self._steered_stage(stage + 1)
                 soft = ahead.softened(progress.coords, self._heed_stop)
-                progress.coords = ahead.agreed(soft)
+                progress.coords = ahead.agreed(soft, self._heed_stop)
                 if progress.coords is not soft:
                     self._reporter.message(
                         f"chain {self._index}: copies of a chain go on alike, as the posterior prefers"
@@ -310,11 +307,12 @@ class Chain:
         """Return the domains that turn as bodies while the structure is steered, or None.
 
         Those of the deformation. Where ``combined`` has none, every second chain turns the domains all the same: one
-        way finds what the other misses, and nothing of either remains in what is sampled.
+        way finds what the other misses, and nothing of either remains in what is sampled. Chains of large models are
+        all steered alike: finding domains anew takes them seconds.
         """
         config = self._problem.config
         turns = self._index % 2 == 1 and config.domains and all(APPROACHES[config.deformation])
-        if self._progress.bodies is not None or not turns or len(self._start) > MOST_TURNED:
+        if self._progress.bodies is not None or not turns or self._problem.is_large:
             return self._progress.bodies
         try:
             return self._problem.domains_at(self._progress.coords)

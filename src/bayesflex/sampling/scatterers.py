@@ -27,7 +27,6 @@ from bayesflex.likelihood.gaussian import GaussianLikelihood
 from bayesflex.map_comparison import Comparison
 from bayesflex.posterior_predictive import check_residual
 from bayesflex.protocols import Likelihood
-from bayesflex.sampling.chain import MOST_TURNED
 from bayesflex.sampling.pilot import steered
 from bayesflex.sampling.problem import Problem, Stage
 from bayesflex.sampling.run import last_likelihood, thread_count
@@ -43,16 +42,13 @@ Array = NDArray[np.float64]
 #: Rounds of free beads and model in turn: what a model has flowed into it gives back bit by bit.
 _ROUNDS = 6
 
-#: Larger models get no free beads: for p97's 4368 residues their rounds took 150 s of processor time and won 0.02 Å.
-_MOST_WITH_FREE = 2000
-
 #: Side chains are expected elsewhere than the start has them in maps of this resolution, Å, or a better one: blurred
 #: ones do not tell.
 _SIDE_CHAINS_SEEN = 7.0
 
-#: By so many nats for each residue the start's places must be better than the expected ones in models without free
-#: beads: side chains that settle about wrong CA explain what is not theirs. At 5 Å p97 going back is 0.1 better
-#: about the start's, 0.16 Å further from the answer; started at the answer, whose side chains are right, 1.0 better.
+#: By so many nats for each residue the start's places must be better than the expected ones in large models: side
+#: chains that settle about wrong CA explain what is not theirs. At 5 Å p97 going back is 0.1 better about the start's,
+#: 0.16 Å further from the answer; started at the answer, whose side chains are right, 1.0 better.
 _LEAST_BETTER = 0.25
 
 #: Rounds of sites with expected side chains, and side chains that settle about them.
@@ -154,7 +150,7 @@ def can_settle(problem: Problem) -> bool:
 
 
 def _looks_for_unmodelled(problem: Problem) -> bool:
-    return problem.config.unmodelled and len(problem.start) <= _MOST_WITH_FREE
+    return problem.config.unmodelled and not problem.is_large
 
 
 class _Found(NamedTuple):
@@ -216,7 +212,7 @@ class _Settling:
             return pilot, self._settled(pilot, likelihood)
         begin, rides, found = self._expecting(expected, pilot, likelihood)
         own = self._settled(pilot, likelihood)
-        margin = _LEAST_BETTER * len(pilot) if len(pilot) > _MOST_WITH_FREE else 0.0
+        margin = _LEAST_BETTER * len(pilot) if problem.is_large else 0.0
         if own.log_density > found.log_density + margin:
             return pilot, own
         self._rides = rides
@@ -277,7 +273,7 @@ class _Settling:
         free = self._spreads > 0.0
         if not free.any():
             return Scatterers(self._problem.beads.coefficients)
-        arrived = sites if len(sites) > MOST_TURNED else None
+        arrived = sites if self._problem.is_large else None
         away = beads.place(sites)[free] - self._problem.beads.place(sites)[free]
         return Scatterers(beads.coefficients, moved=float(np.sqrt(np.mean(np.sum(away**2, axis=1)))), sites=arrived)
 

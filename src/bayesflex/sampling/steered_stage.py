@@ -141,7 +141,7 @@ class SteeredStage:
         posterior = self.problem.posterior(self.likelihood, self.terms, self._free, blur, self.count, self.team)
         return softened(posterior, coords, self.problem.network_at, SOFTENINGS, on_softening, softest)
 
-    def agreed(self, coords: Array) -> Array:
+    def agreed(self, coords: Array, on_relaxing: Callable[[], None] = lambda: None) -> Array:
         """Return a structure with its copies alike where the posterior of the stage prefers that, (n_ca, 3), Å.
 
         See :func:`~bayesflex.copies.agreed`. Without local displacements nothing changes.
@@ -149,7 +149,7 @@ class SteeredStage:
         if not self._local or not self.problem.copies:
             return coords
         posterior = self.problem.posterior(self.likelihood, self.terms, self._free, 1.0, self.count, self.team)
-        return agreed(posterior, coords, self.problem.copies)
+        return agreed(posterior, coords, self.problem.copies, on_relaxing)
 
 
 def modes_of(problem: Problem, coords: Array, modes: Array, modes_at: Array) -> tuple[Array, Array, InputError | None]:
