@@ -69,7 +69,7 @@ def field_lines(tiles, arrays) -> np.ndarray:  # type: ignore[no-untyped-def]
 def pairs_within(setup: Setup) -> int:
     """Return the number of pairs of beads closer than the end of the pair function."""
     overlap = setup.overlap
-    tiles, cut2 = overlap.tiles.arrays, overlap.arrays.cut2[0, 0]
+    tiles, cut2 = overlap.tiles.arrays, 2.0 / overlap.arrays.scales[0, 0, 0]
     count = 0
     position = tiles.positions.T
     for tile in range(len(tiles.start) - 1):
@@ -135,7 +135,7 @@ def pair_sum_kernel(setup: Setup) -> Kernel:
         tiles.rows,
         arrays.kind,
         arrays.coefficients,
-        arrays.cut2,
+        arrays.scales,
         gradient,
         arrays.pair_work[0],
         0,

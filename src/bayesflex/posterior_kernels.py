@@ -28,7 +28,7 @@ from bayesflex.likelihood.marginal import MarginalLikelihood, marginal_of_overla
 from bayesflex.mcmc.compiled_mass import mass_at_rest, velocity
 from bayesflex.mcmc.integrators import kick_share
 from bayesflex.neighbours import KEEP, REBUILD, inspect
-from bayesflex.overlap.pairs import PairArrays, pair_gradient, pair_part, pair_values
+from bayesflex.overlap.pairs import PairArrays, pair_gradient, pair_parts, pair_values
 from bayesflex.overlap.tiles import OUTSIDE, TileArrays, arrange, rebuild
 from bayesflex.overlap.tiles import REBUILD as TILES_REBUILD
 from bayesflex.simd import WIDTH, load, load_points, multiply_add, splat, store_points, total
@@ -234,7 +234,7 @@ def _do_tasks(prior, likelihood, work, desk, energy_alone):  # type: ignore[no-u
         if task == 0:
             work.energy[0] = _energy_of(prior, work)
         else:
-            pair_part(likelihood.tiles, likelihood.overlap, task - 1)
+            pair_parts(likelihood.tiles, likelihood.overlap, task - 1, task)
         if energy_alone:
             return
         put_back(desk)

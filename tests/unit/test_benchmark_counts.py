@@ -117,7 +117,7 @@ def test_pairs(monkeypatch, rng, tally, degree):
         rows,
         np.zeros(n_tiles, np.int64),
         rng.normal(size=(1, 1, degree + 1)),
-        np.array([[9.0]]),
+        np.array([[[2.0 / 9.0, 8.0 / 9.0, 9.0 / 8.0]]]),
         counted(np.zeros((3, WIDTH * n_tiles)), tally),
         np.zeros((WIDTH, 3, WIDTH), dtype=object),
         0,

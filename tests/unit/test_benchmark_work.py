@@ -129,7 +129,7 @@ def small_setup() -> Setup:
 def test_pairs_lanes_and_lines_are_those_that_there_are():
     setup = small_setup()
     overlap = setup.overlap
-    cutoff = np.sqrt(overlap.arrays.cut2[0, 0])
+    cutoff = np.sqrt(2.0 / overlap.arrays.scales[0, 0, 0])
     distance = np.linalg.norm(setup.coords[:, None] - setup.coords[None], axis=2)
     pairs = np.count_nonzero(np.triu(distance < cutoff, 1))
     assert overlap_kernels.pairs_within(setup) == pairs

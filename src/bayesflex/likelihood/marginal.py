@@ -19,6 +19,7 @@ which rises with CC everywhere.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -62,7 +63,7 @@ class MarginalLikelihood:
         """Inner products with the map."""
         return self._overlap
 
-    @property
+    @cached_property
     def parameters(self) -> Array:
         """What :func:`marginal_of_overlap` takes."""
         return marginal_parameters(self._observations, self._floor, self._floor_observations)

@@ -62,6 +62,15 @@ class PairFunction:
         v = 2.0 * np.minimum(distance / self.cutoff, 1.0) ** 2 - 1.0
         return np.where(distance < self.cutoff, np.polynomial.polynomial.polyval(v, self.coefficients), 0.0)
 
+    @property
+    def scales(self) -> tuple[float, float, float]:
+        """What a sum over pairs needs besides: v + 1 in units of r², slopes of K in units of its change, the inverse.
+
+        A force is taken for both orders of a pair, and d(r²) is 2 d times the change of d.
+        """
+        slope = 8.0 / self.cutoff**2
+        return 2.0 / self.cutoff**2, slope, 1.0 / slope
+
 
 @functools.cache
 def _quadrature() -> tuple[Array, Array]:
@@ -110,14 +119,14 @@ def pair_function(
 
 @njit(**KERNEL)
 def pair_sum(  # type: ignore[no-untyped-def]
-    positions, weights, start, partner, rows, kind, coefficients, cut2, gradient, work, begin, end
+    positions, weights, start, partner, rows, kind, coefficients, scales, gradient, work, begin, end
 ):
     """Return sum_{n != m} w_n w_m K(|r_n - r_m|) over the tiles of a half list; add its derivative to gradient.
 
     Positions and gradient are by axis, (3, n_places), weights (n_places,) with zeros in the empty places; start,
     partner and rows as in ``TileArrays``. Tiles hold beads of one kind each, kind (n_tiles,); coefficients
-    (n_kinds, n_kinds, degree + 1) and cut2 (n_kinds, n_kinds) belong to pairs of kinds. work (WIDTH, 3, WIDTH) is a
-    workspace. Tiles from ``begin`` to before ``end`` are summed over.
+    (n_kinds, n_kinds, degree + 1) and :attr:`PairFunction.scales`, (n_kinds, n_kinds, 3), belong to pairs of kinds.
+    work (WIDTH, 3, WIDTH) is a workspace. Tiles from ``begin`` to before ``end`` are summed over.
     """
     n_coefficients = coefficients.shape[2]
     short = n_coefficients == _SHORT
@@ -133,16 +142,14 @@ def pair_sum(  # type: ignore[no-untyped-def]
             other = partner[p] * WIDTH
             a, b = kind[tile], kind[partner[p]]
             table = coefficients[a, b]
-            scale = splat(2.0 / cut2[a, b])
+            scale = splat(scales[a, b, 0])
             xj, yj, zj = (
                 load(positions, other),
                 load(positions, n_places + other),
                 load(positions, 2 * n_places + other),
             )
-            # Both orders of a pair, and the derivative of v: d(r²) is 2 d times the change of d. Weights are multiplied
-            # by that, and the energy is divided by it once.
-            slope = 8.0 / cut2[a, b]
-            wj = load(weights, other) * splat(slope)
+            # Weights are multiplied by what forces have besides, and the energy is divided by it once.
+            wj = load(weights, other) * splat(scales[a, b, 1])
             between = zero
             gx, gy, gz = load(gradient, other), load(gradient, n_places + other), load(gradient, 2 * n_places + other)
             bits = np.int64(rows[p])
@@ -182,7 +189,7 @@ def pair_sum(  # type: ignore[no-untyped-def]
                 store(work, at, multiply_add(pull, dx, load(work, at)))
                 store(work, at + WIDTH, multiply_add(pull, dy, load(work, at + WIDTH)))
                 store(work, at + 2 * WIDTH, multiply_add(pull, dz, load(work, at + 2 * WIDTH)))
-            energy = energy + between * splat(1.0 / slope)
+            energy = energy + between * splat(scales[a, b, 2])
             store(gradient, other, gx)
             store(gradient, n_places + other, gy)
             store(gradient, 2 * n_places + other, gz)

@@ -49,7 +49,7 @@ class PairArrays(NamedTuple):
     kind: NDArray[np.int64]  # of each tile, (n_tiles,)
     fields: FieldArrays
     coefficients: Array  # of the pair functions, (n_kinds, n_kinds, degree + 1)
-    cut2: Array  # squares of their cut-offs, (n_kinds, n_kinds), Å²
+    scales: Array  # :attr:`PairFunction.scales` of each, (n_kinds, n_kinds, 3)
     self_power: float
     offset_row: int  # which field is the offset's, or -1
     offset_norm: float
@@ -72,7 +72,7 @@ NO_PAIRS = PairArrays(
     kind=np.zeros(0, np.int64),
     fields=FieldArrays(np.zeros((0, 0, 0, 0, 2), np.uint16), np.zeros(3), np.ones(3), np.ones(0), np.zeros(0)),
     coefficients=np.zeros((0, 0, 0)),
-    cut2=np.zeros((0, 0)),
+    scales=np.zeros((0, 0, 3)),
     self_power=0.0,
     offset_row=-1,
     offset_norm=0.0,
@@ -90,48 +90,49 @@ NO_PAIRS = PairArrays(
 
 
 @njit(**KERNEL)
-def pair_part(tiles, arrays, part):  # type: ignore[no-untyped-def]
-    """Sum over one part of the beads last arranged. Parts may be summed at the same time."""
-    begin, end = tiles.first[part], tiles.first[part + 1]
-    sums = arrays.sums[part]
-    for k in range(sums.shape[0]):
-        sums[k] = 0.0
-    for k in range(0, sums.shape[0], 2):
-        interpolate(
+def pair_parts(tiles, arrays, first_part, end_part):  # type: ignore[no-untyped-def]
+    """Sum over some parts of the beads last arranged. Different parts may be summed at the same time."""
+    for part in range(first_part, end_part):
+        begin, end = tiles.first[part], tiles.first[part + 1]
+        sums = arrays.sums[part]
+        for k in range(sums.shape[0]):
+            sums[k] = 0.0
+        for k in range(0, sums.shape[0], 2):
+            interpolate(
+                tiles.positions,
+                arrays.weights,
+                arrays.first_fields,
+                k // 2,
+                arrays.fields,
+                arrays.field_work[part],
+                sums[k : k + 2],
+                arrays.field_gradients[k : k + 2],
+                WIDTH * begin,
+                WIDTH * end,
+            )
+            if math.isnan(sums[k]):
+                return
+        gradient = arrays.power_gradients[part]
+        n_places, zero = gradient.shape[1], splat(0.0)
+        for axis in range(3):
+            for p in range(WIDTH * begin, WIDTH * end):
+                gradient[axis, p] = 0.0
+            for k in range(tiles.beyond_start[part], tiles.beyond_start[part + 1]):
+                store(gradient, axis * n_places + WIDTH * tiles.beyond[k], zero)
+        arrays.powers[part] = pair_sum(
             tiles.positions,
             arrays.weights,
-            arrays.first_fields,
-            k // 2,
-            arrays.fields,
-            arrays.field_work[part],
-            sums[k : k + 2],
-            arrays.field_gradients[k : k + 2],
-            WIDTH * begin,
-            WIDTH * end,
+            tiles.start,
+            tiles.partner,
+            tiles.rows,
+            arrays.kind,
+            arrays.coefficients,
+            arrays.scales,
+            gradient,
+            arrays.pair_work[part],
+            begin,
+            end,
         )
-        if math.isnan(sums[k]):
-            return
-    gradient = arrays.power_gradients[part]
-    n_places, zero = gradient.shape[1], splat(0.0)
-    for axis in range(3):
-        for p in range(WIDTH * begin, WIDTH * end):
-            gradient[axis, p] = 0.0
-        for k in range(tiles.beyond_start[part], tiles.beyond_start[part + 1]):
-            store(gradient, axis * n_places + WIDTH * tiles.beyond[k], zero)
-    arrays.powers[part] = pair_sum(
-        tiles.positions,
-        arrays.weights,
-        tiles.start,
-        tiles.partner,
-        tiles.rows,
-        arrays.kind,
-        arrays.coefficients,
-        arrays.cut2,
-        gradient,
-        arrays.pair_work[part],
-        begin,
-        end,
-    )
 
 
 @njit(**KERNEL)
@@ -259,7 +260,7 @@ class PairOverlap:
             coefficients=np.array(
                 [[np.pad(pair.coefficients, (0, longest - len(pair.coefficients))) for pair in row] for row in pairs]
             ),
-            cut2=np.array([[pair.cutoff**2 for pair in row] for row in pairs]),
+            scales=np.array([[pair.scales for pair in row] for row in pairs]),
             self_power=sum(
                 pairs[k][k].at_zero * float(by_place[of_place == k] @ by_place[of_place == k])
                 for k in range(len(fields))
@@ -317,8 +318,7 @@ class PairOverlap:
         """Return cross and power at bead positions (n_beads, 3), or None where a bead is outside the domain."""
         if not self._tiles.update(beads):
             return None
-        for part in range(self.n_parts):
-            pair_part(self._tiles.arrays, self._arrays, part)
+        pair_parts(self._tiles.arrays, self._arrays, 0, self.n_parts)
         cross, power, self._offset = pair_values(self._tiles.arrays, self._arrays)
         return None if math.isnan(cross) else OverlapValues(cross, power)
 
