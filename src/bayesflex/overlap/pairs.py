@@ -91,7 +91,10 @@ NO_PAIRS = PairArrays(
 
 @njit(**KERNEL)
 def pair_parts(tiles, arrays, first_part, end_part):  # type: ignore[no-untyped-def]
-    """Sum over some parts of the beads last arranged. Different parts may be summed at the same time."""
+    """Sum over parts of the beads last arranged, from one to before another. Parts may be summed at the same time.
+
+    Where a bead is off the fields' grid the sum of its part is NaN, and no further one counts.
+    """
     for part in range(first_part, end_part):
         begin, end = tiles.first[part], tiles.first[part + 1]
         sums = arrays.sums[part]
