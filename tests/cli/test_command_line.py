@@ -151,6 +151,26 @@ def test_help_and_import_load_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
+def test_the_end_of_a_process_collects_no_garbage():
+    """Millions of objects of a compilation would be looked through first; all goes with the process."""
+    source = (
+        "import os, sys\n"
+        "from bayesflex.cli import main\n"
+        "class Cycle:\n"
+        "    def __del__(self, write=os.write):\n"
+        "        write(1, b'collected')\n"
+        "cycle = Cycle()\n"
+        "cycle.itself = cycle\n"
+        "sys.argv = ['bayesflex', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == f"bayesflex {bayesflex.__version__}\n"
+    without = source.replace("main()", "'no command'")
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "collected"
+
+
 def test_a_missing_file_as_a_process(tmp_path):
     done = process("info", str(tmp_path / "missing.cif"))
     assert done.returncode == 2
