@@ -180,7 +180,8 @@ class Deformation:
             0.0 if self.rotation_sd is None else 1.0 / self.rotation_sd**2,
             np.ascontiguousarray(weights @ self.start / mass),
             np.searchsorted(body, np.arange(len(weights) + 1)),
-            residue,
+            # As it is without bodies, where it has no length: of another layout all kernels would be compiled again.
+            np.ascontiguousarray(residue),
             np.ascontiguousarray(weights[body, residue]),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import pytest
 from scipy.linalg import expm, logm
@@ -91,6 +92,15 @@ def turned(theta: np.ndarray, deformation: Deformation, turn: float) -> np.ndarr
     for first in range(deformation.motions.start, deformation.motions.stop, 6):
         theta[first : first + 3] *= turn / np.linalg.norm(theta[first : first + 3])
     return theta
+
+
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_arrays_are_of_one_kind(approach, rigid):
+    """What takes them is compiled once for each kind, for seconds."""
+    usual = numba.typeof(make("combined", True).arrays)
+    assert numba.typeof(make(approach, rigid).arrays) == usual
+    assert numba.typeof(with_bodies(approach, rigid).arrays) == usual
 
 
 @pytest.mark.parametrize("rigid", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 
@@ -131,11 +132,25 @@ def test_atoms_without_scattering_factors_are_left_out(protein):
 
 def test_the_part_around_a_model_is_in_its_place(protein):
     density = simulate(protein, resolution=6.0)
+    density = replace(density, values=density.values.astype(np.float32))
     part = part_of(density, around_model(density, protein.coords, 3.0))
     assert part.values.size < density.values.size
     np.testing.assert_allclose(trilinear(part, protein.coords), trilinear(density, protein.coords), atol=1e-9)
     far = around_model(density, protein.coords + 1e4, 3.0)
     assert density.values[far].size > 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_part_is_of_one_kind_for_any_map(dtype, order, rng):
+    """Kernels are compiled once for each kind of array."""
+    values = rng.normal(size=(4, 5, 6)).astype(dtype, order=order)
+    values.setflags(write=False)
+    density = DensityMap(values, np.ones(3), np.zeros(3))
+    for part in ((slice(0, 4), slice(0, 5), slice(0, 6)), (slice(1, 3), slice(0, 5), slice(2, 6))):
+        found = part_of(density, part).values
+        np.testing.assert_array_equal(found, values[part].astype(np.float32))
+        assert numba.typeof(found) == numba.types.Array(numba.float32, 3, "C")
 
 
 def test_shells_as_a_second_implementation(rng):

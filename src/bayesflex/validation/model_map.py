@@ -161,9 +161,12 @@ def around_model(density: DensityMap, coords: Array, reach: float) -> tuple[slic
 
 
 def part_of(density: DensityMap, part: tuple[slice, slice, slice]) -> DensityMap:
-    """Return a part (z, y, x) of a map, in its place."""
+    """Return a copy of a part (z, y, x) of a map, in its place, in the precision of a file.
+
+    Of one kind for any map: for wider numbers, or those that cannot be written, kernels would be compiled once more.
+    """
     first = np.array([piece.start for piece in part[::-1]], dtype=np.float64)
-    values = np.ascontiguousarray(density.values[part])
+    values = np.array(density.values[part], dtype=np.float32, order="C")
     return replace(density.on_grid(values, density.voxel_size, density.to_position(first)), notes=())
 
 
