@@ -80,7 +80,7 @@ class CompiledPosterior:
         team: Team | None = None,
     ) -> None:
         shape = deformation.start.shape
-        repulsion = terms.get(ExcludedVolume) or _NoRepulsion(len(deformation.start))
+        repulsion = terms.get(ExcludedVolume) or NoRepulsion(len(deformation.start))
         self._overlap, self._repulsion = overlap, repulsion
 
         def arrays(kind: type) -> Any:
@@ -231,7 +231,7 @@ class CompiledPosterior:
         return self._arrays
 
 
-class _NoRepulsion:
+class NoRepulsion:
     """Excluded volume that is not there: its list holds for ever."""
 
     def __init__(self, n_beads: int) -> None:
@@ -247,6 +247,7 @@ class _NoRepulsion:
         self.reference, self.slack2 = np.zeros((n_beads, 3)), math.inf
 
     def update(self, coords: Array) -> bool:
+        """Return that the list could be built: there is nothing to list."""
         return True
 
 

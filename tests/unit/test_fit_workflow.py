@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numba
 import numpy as np
 import pytest
 
@@ -22,7 +21,6 @@ from bayesflex.synthetic import two_domain_protein
 from bayesflex.trace import import_arviz, load_trace, to_inference_data
 from bayesflex.units import sigma_of_resolution
 from bayesflex.workflows import report
-from bayesflex.workflows.compilation import announced_compilation
 from bayesflex.workflows.conclusion import full_posterior, relax
 from bayesflex.workflows.demo import opening
 from bayesflex.workflows.preparation import Inputs, prepare
@@ -310,16 +308,6 @@ def test_what_cannot_be_resumed_is_said(tmp_path):
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(InputError, match="complete"):
         RunFolder(tmp_path, resume=True)
-
-
-def test_compilation_is_announced_once():
-    said = []
-    with announced_compilation(said.append):
-        for _ in range(2):
-            assert numba.njit(lambda x: x + 1)(1) == 2
-    numba.njit(lambda x: x + 2)(1)
-    assert len(said) == 1
-    assert "Compiling" in said[0]
 
 
 def test_the_opening_of_the_hinge_is_measured():

@@ -26,7 +26,7 @@ from bayesflex.io.structures import read_structure
 from bayesflex.metrics import REFERENCE_COLUMN
 from bayesflex.protocols import Likelihood, Reporter
 from bayesflex.reporters import LogReporter, NullReporter, Reporters
-from bayesflex.sampling import Problem, Stage, stage_likelihoods
+from bayesflex.sampling import Problem, Stage, stage_likelihoods, thread_count
 from bayesflex.sampling.adapting import ADAPTING, Run, run_adapting
 from bayesflex.workflows.comparison_results import (
     FLOOR,
@@ -199,7 +199,7 @@ def run_compare(
             said.append(text)
             shown.message(text)
 
-        with announced_compilation(shown.message):
+        with announced_compilation(shown.message, thread_count(settings)):
             prepared = _prepare(inputs, replace(settings, likelihood=likelihood), plan, say)
             # Nothing about the input can be wrong any more.
             make_folder(folder)

@@ -25,6 +25,7 @@ from bayesflex.sampling import (
     save_scatterers,
     settle_scatterers,
     stage_likelihoods,
+    thread_count,
 )
 from bayesflex.structure import Structure
 from bayesflex.workflows.compilation import announced_compilation
@@ -92,7 +93,7 @@ def fit(
     listeners = Reporters(reporters)
     # Linear algebra on threads of its own gains nothing with matrices of this size, and its idle threads take the cores
     # from the chains.
-    with threadpool_limits(1), announced_compilation(listeners.message):
+    with threadpool_limits(1), announced_compilation(listeners.message, thread_count(config)):
         inputs = Inputs(structure, density, reference, mask, fixed, half_maps)
         placed = docked(inputs, config, listeners.message)
         inputs, config = placed.inputs, placed.config
@@ -200,7 +201,7 @@ def _fit_files(files: FitFiles, folder: RunFolder, config: FitConfig, shown: Rep
         for text in said:
             log.message(text)
 
-    with announced_compilation(say):
+    with announced_compilation(say, thread_count(config)):
         halves = files.half_maps
         given = Inputs(
             read_structure(files.model),
