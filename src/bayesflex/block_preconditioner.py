@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesflex.block_eigensolver import lowest_eigenvectors
-from bayesflex.compiling import KERNEL
+from bayesflex.compiling import KERNEL, PART
 from bayesflex.elastic_network import shifted_factor
 from bayesflex.rotation_translation_blocks import Blocks, block_motions, project_hessian
 
@@ -26,7 +26,7 @@ _COARSE_TOLERANCE, _COARSE_ITERATIONS = 1e-2, 10
 
 
 # Written with plain indices: slices of arrays take Numba three times as long to compile.
-@njit(**KERNEL, fastmath={"contract"})
+@njit(**PART)
 def _subtract_row(row_start, column, values, vectors, i, low, high, out, place):  # type: ignore[no-untyped-def]
     """Subtract row i of a matrix of 3 × 3 times vectors (3 n, m) from out (.., m) at place, but for low <= j < high."""
     n_vectors = vectors.shape[1]
