@@ -74,13 +74,8 @@ def target_lines(record: Record, sizes: Record | None) -> list[str]:
         taken = record["starts"][name]["clock"]
         row(f"`{name}`", f"below {duration(limit)}", duration(taken), taken < limit)
     if "first_run" in record:
-        first, second = (record["first_run"][key]["processor"] for key in ("first", "second"))
-        row(
-            "compiling, first run",
-            f"below {duration(_COMPILATION)}",
-            duration(first - second),
-            first - second < _COMPILATION,
-        )
+        taken = record["first_run"]["first"]["clock"] - record["first_run"]["second"]["clock"]
+        row("compiling, first run", f"below {duration(_COMPILATION)}", duration(taken), taken < _COMPILATION)
     return table(("what", "aim", "measured", "holds"), rows)
 
 

@@ -201,9 +201,10 @@ def start_lines(record: Record) -> list[str]:
         "`bayesflex demo`, medians of three pairs, with no compiled kernels in the cache: "
         f"{duration(first['clock'])} on the clock ({duration(first['processor'])} of processor time); with those that "
         f"the first run left: {duration(second['clock'])} ({duration(second['processor'])}). Compiling takes the "
-        f"difference, {duration(first['processor'] - second['processor'])} of processor time, and says so. Python's "
-        "collector of cyclic garbage waits meanwhile: with it, compiling took 3 s more, and the highest memory was 3 % "
-        "less.",
+        f"difference, {duration(first['clock'] - second['clock'])} on the clock, and says so. It is "
+        f"{duration(first['processor'] - second['processor'])} of processor time, of which a process beside takes its "
+        "share: it compiles what is needed later. Python's collector of cyclic garbage waits meanwhile: with it, "
+        "compiling took 3 s more, and the highest memory was 3 % less.",
     ]
 
 
