@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayesflex.beads import NO_BEADS, BeadModel, pull_back_beads
 from bayesflex.compiled_posterior import NoRepulsion
 from bayesflex.deformation import Deformation
 from bayesflex.density_map import DensityMap
@@ -19,8 +20,14 @@ from bayesflex.energy.dihedrals import Dihedrals, dihedral_energy
 from bayesflex.energy.excluded_volume import repulsion_energy
 from bayesflex.likelihood.half_maps import half_maps_of_overlap
 from bayesflex.local_frames import LocalFrames
+from bayesflex.map_preparation import mask_around
+from bayesflex.map_target import MapTarget
 from bayesflex.mcmc.compiled_mass import mass_at_rest, velocity
+from bayesflex.mcmc.masses import BandedMass
+from bayesflex.overlap.pairs import NO_PAIRS, pair_gradient, pair_values
+from bayesflex.overlap.tiles import NO_TILES
 from bayesflex.posterior_kernels import NO_TERMS
+from bayesflex.sampling import correlations
 from bayesflex.simd import MARGIN, aligned_zeros
 from bayesflex.validation.q_score import q_scores
 from bayesflex.validation.segments import smoc
@@ -29,17 +36,21 @@ from bayesflex.validation.segments import smoc
 def compile_ahead() -> None:
     """Call what a first run needs later, on a handful of residues.
 
-    What is needed last by :func:`bayesflex.posterior_kernels.integrate` comes first: where a run gets there meanwhile,
-    the two meet once.
+    What :func:`bayesflex.posterior_kernels.integrate` is made of comes backwards, but for the first: where a run gets
+    there meanwhile, the two meet once.
     """
     n = 8
     rng = np.random.default_rng(0)
-    coords = rng.normal(scale=4.0, size=(n, 3))
+    coords = rng.uniform(-4.0, 4.0, size=(n, 3))
+    rows, gradient = aligned_zeros(n + MARGIN, 3), aligned_zeros(n + MARGIN, 3)
+    pair_values(NO_TILES, NO_PAIRS)
+    pair_gradient(NO_TILES, NO_PAIRS, 0.0, 0.0, 0.0, gradient)
+    pull_back_beads(rows, NO_BEADS, np.zeros((0, 3)), gradient)
+
     deformation = Deformation("combined", coords, np.zeros((1, n, 3)), rigid=True, bodies=np.full((1, n), 0.5))
     theta = np.zeros(deformation.n_dim)
     deformation.pull_back(theta, coords, np.zeros((n, 3)))
     half_maps_of_overlap(1.0, 1.0, 1.0, np.ones(3))
-    rows, gradient = aligned_zeros(n + MARGIN, 3), aligned_zeros(n + MARGIN, 3)
     contact_energy(rows, gradient, NO_TERMS[NativeContacts])
     repulsion_energy(rows, gradient, NoRepulsion(n).arrays)
     dihedral_energy(rows, gradient, NO_TERMS[Dihedrals])
@@ -48,9 +59,14 @@ def compile_ahead() -> None:
     deformation.coordinates(theta)
     velocity(mass_at_rest(), np.zeros(0), np.zeros(0))
 
-    LocalFrames(coords).positions(coords[None])
     values = rng.normal(size=(12, 12, 12)).astype(np.float32)
     density = DensityMap(values, np.ones(3), np.full(3, -6.0))
+    beads = BeadModel(np.arange(n), np.zeros((n, 3), np.int64), np.zeros((n, 3)), np.ones(n), 0.0)
+    everywhere = np.ones(values.shape, np.bool_)
+    mask_around(density, coords, 3.0)
+    correlations(MapTarget(values.astype(np.float64), np.ones(3), density.origin, everywhere, 1.5), beads, coords)
+    BandedMass(np.ones((1, 1))).draw(rng)
+    LocalFrames(coords).positions(coords[None])
     smoc(density, values, coords, np.arange(n), np.zeros(n, np.int64), 3.0)
     q_scores(coords, density)
 
