@@ -1,7 +1,6 @@
 """What a user sees of the compilation of kernels: that it goes on, and not for long.
 
-Numba compiles one kernel after the other, under the interpreter's lock. So a process beside the first run compiles what
-is needed later: see :mod:`bayesflex.workflows.compile_ahead`.
+It is told once, and a process beside compiles what is needed later: see :mod:`bayesflex.workflows.compile_ahead`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class _FirstCompilation(event.Listener):  # type: ignore[misc]  # Numba comes wi
 
 def _started() -> subprocess.Popen[bytes] | None:
     """Return the process beside, or None where there is no use in one or no way to have one: nothing depends on it."""
-    # The name of a program that Python is a part of, which would start as a whole, is another.
+    # A program with a Python inside goes by another name: it would be started as a whole.
     if _is_cached(pull_back) or not Path(sys.executable).name.lower().startswith("python"):
         return None
     # It imports what this process would, and nothing from the folder it happens to be in.
