@@ -154,6 +154,8 @@ event.register("numba:compile", Watch())
 exec(sys.argv[1])
 """
 
+AHEAD = "from bayesflex.workflows.compile_ahead import compile_ahead; compile_ahead()"
+
 FIT = """
 from pathlib import Path
 from small_fit import SMALL
@@ -185,10 +187,10 @@ def test_what_is_compiled_ahead_is_what_a_fit_needs(tmp_path):
     start, _, density = pair_and_map()
     write_structure(start, tmp_path / "start.cif")
     write_map(density, tmp_path / "map.mrc")
-    ahead = compiled_by("from bayesflex.workflows.compile_ahead import compile_ahead; compile_ahead()", tmp_path)
+    ahead = compiled_by(AHEAD, tmp_path)
     then = compiled_by(FIT, tmp_path)
     assert "bayesflex.posterior_kernels.integrate" in then
     assert "bayesflex.deformation_kernels.pull_back" in ahead
     assert len(ahead) > 15
     assert not ahead & then
-    assert not compiled_by("from bayesflex.workflows.compile_ahead import compile_ahead; compile_ahead()", tmp_path)
+    assert not compiled_by(AHEAD, tmp_path)

@@ -34,19 +34,17 @@ from bayesflex.validation.segments import smoc
 
 
 def compile_ahead() -> None:
-    """Call what a first run needs later, on a handful of residues.
-
-    What :func:`bayesflex.posterior_kernels.integrate` is made of comes backwards, but for the first: where a run gets
-    there meanwhile, the two meet once.
-    """
+    """Call what a first run needs later, on a handful of residues."""
     n = 8
     rng = np.random.default_rng(0)
     coords = rng.uniform(-4.0, 4.0, size=(n, 3))
     rows, gradient = aligned_zeros(n + MARGIN, 3), aligned_zeros(n + MARGIN, 3)
+    # The likelihood as Python calls it, which a run needs soonest.
     pair_values(NO_TILES, NO_PAIRS)
     pair_gradient(NO_TILES, NO_PAIRS, 0.0, 0.0, 0.0, gradient)
     pull_back_beads(rows, NO_BEADS, np.zeros((0, 3)), gradient)
 
+    # What bayesflex.posterior_kernels.integrate is made of, backwards: a run that gets there meanwhile meets this once.
     deformation = Deformation("combined", coords, np.zeros((1, n, 3)), rigid=True, bodies=np.full((1, n), 0.5))
     theta = np.zeros(deformation.n_dim)
     deformation.pull_back(theta, coords, np.zeros((n, 3)))
@@ -59,6 +57,7 @@ def compile_ahead() -> None:
     deformation.coordinates(theta)
     velocity(mass_at_rest(), np.zeros(0), np.zeros(0))
 
+    # What observes, concludes and validates.
     values = rng.normal(size=(12, 12, 12)).astype(np.float32)
     density = DensityMap(values, np.ones(3), np.full(3, -6.0))
     beads = BeadModel(np.arange(n), np.zeros((n, 3), np.int64), np.zeros((n, 3)), np.ones(n), 0.0)
